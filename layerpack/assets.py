@@ -1,0 +1,231 @@
+"""Assets: data for /opt/assets/NAME, from a wheel, a file or a URL, prepared by a script."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from layerpack import process
+from layerpack.cache import Cache
+from layerpack.errors import BuildToolError, RecipeError, ResolveError
+from layerpack.interpreters import interpreter_version, require_interpreter
+from layerpack.payload import ASSETS, FileEntry, Payload, entries_of
+from layerpack.recipe import Asset, Recipe
+from layerpack.units import folder_aside, key_of, sha256_bytes, sha256_file, sorted_walk
+
+_CHUNK = 1 << 20
+_TIMEOUT_SECONDS = 60
+
+# Runs a prepare script as the runtime would: only the payload's distributions and the standard
+# library on sys.path (the interpreter's own site-packages would hide what the payload lacks), and
+# `.pth` files run. Its own folder comes first, as for any script.
+_BOOTSTRAP = """\
+import runpy, site, sys
+folder, packages, script = sys.argv[1:4]
+sys.path[:0] = [folder, packages]
+site.addsitedir(packages)
+sys.argv = [script, *sys.argv[4:]]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssetRecord:
+    """What an asset came from: a file's name (`dist-1.0.whl`, a URL), its SHA-256, and its
+    entries in the payload."""
+
+    name: str
+    origin: str
+    sha256: str
+    entries: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssetContext:
+    """What making assets needs.
+
+    `payload` is the one whose distributions a prepare script may import (patched, not stripped);
+    `wheel(asset)` gives the unpacked files and the wheel's name and SHA-256 of a locked wheel.
+    """
+
+    recipe: Recipe
+    payload: Payload
+    payload_key: str
+    cache: Cache
+    wheel: Callable[[Asset], tuple[Path, str, str]]
+    on_step: Callable[[str], None] = field(default=lambda step: None)
+    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+
+
+def make_asset(asset: Asset, context: AssetContext) -> AssetRecord:
+    """Get an asset's source, prepare it if asked, and give its entries.
+
+    Raises RecipeError for a missing local file or script, ResolveError for a download that fails
+    or has another hash, BuildToolError for a script that fails or leaves nothing.
+    """
+    source, origin, digest = _source(asset, context)
+    if asset.sha256 is not None and digest != asset.sha256:
+        raise ResolveError(
+            f"{context.recipe.path}: assets.{asset.name}: {origin} has the hash sha256:{digest}, "
+            f"the recipe says {asset.sha256}",
+            "Look into the file before you change the recipe.",
+        )
+    folder = source
+    if asset.prepare is not None:
+        folder = _prepared(asset, source, digest, context)
+    distribution = f"asset:{asset.name}"
+    prefix = f"{ASSETS}/{asset.name}"
+    if folder is None:
+        raise AssertionError("an asset has a source or is prepared (recipe.Asset)")
+    if folder.is_file():
+        name = Path(asset.file or asset.url or "").name
+        entries = [FileEntry.of(folder, f"{prefix}/{name}", distribution)]
+    else:
+        entries = entries_of(folder, prefix, distribution)
+    return AssetRecord(name=asset.name, origin=origin, sha256=digest, entries=tuple(entries))
+
+
+def _source(asset: Asset, context: AssetContext) -> tuple[Path | None, str, str]:
+    """Where the source lies, how to call it, and its SHA-256."""
+    if asset.wheel is not None:
+        return context.wheel(asset)
+    if asset.file is not None:
+        path = context.recipe.folder / asset.file
+        if path.is_file():
+            return path, asset.file, sha256_file(path)
+        if path.is_dir():
+            return path, asset.file, _folder_hash(path)
+        raise RecipeError(f"{context.recipe.path}: assets.{asset.name}.file: {path} does not exist")
+    if asset.url is not None and asset.sha256 is not None:
+        return _download(asset, asset.url, asset.sha256, context), asset.url, asset.sha256
+    return None, asset.prepare or "", sha256_bytes(b"")
+
+
+def _folder_hash(folder: Path, suffix: str = "") -> str:
+    return key_of(
+        [
+            (path.as_posix(), sha256_file(folder / path))
+            for path in sorted_walk(folder)
+            if path.name.endswith(suffix) and "__pycache__" not in path.parts
+        ]
+    )
+
+
+def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Path:
+    kept = context.cache.folder("downloads") / sha256
+    if kept.is_file() and sha256_file(kept) == sha256:
+        return kept
+    context.on_step(f"downloading the asset {asset.name}")
+    with context.cache.scratch() as scratch:
+        part = scratch / "part"
+        try:
+            with (
+                urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer,  # noqa: S310 (recipe.py admits https only)
+                part.open("wb") as stream,
+            ):
+                total = int(answer.headers.get("Content-Length") or 0)
+                while chunk := answer.read(_CHUNK):
+                    stream.write(chunk)
+                    context.progress(stream.tell(), max(total, stream.tell()))
+                size = stream.tell()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ResolveError(
+                f"{context.recipe.path}: assets.{asset.name}: {url} cannot be downloaded: {reason}",
+                "Check the address and the network.",
+            ) from None
+        digest = sha256_file(part)
+        if digest != sha256:
+            told = f" (it ended after {size} of {total} bytes)" if size < total else ""
+            raise ResolveError(
+                f"{context.recipe.path}: assets.{asset.name}: {url} has the hash sha256:{digest}, "
+                f"the recipe says {sha256}{told}",
+                "Look into the file before you change the recipe.",
+            )
+        part.replace(kept)
+    return kept
+
+
+def _prepared(asset: Asset, source: Path | None, digest: str, context: AssetContext) -> Path:
+    """The folder of a prepare script's output, from the cache where nothing changed."""
+    recipe = context.recipe
+    script = recipe.folder / (asset.prepare or "")
+    if not script.is_file():
+        raise RecipeError(f"{recipe.path}: assets.{asset.name}.prepare: {script} does not exist")
+    interpreter = require_interpreter(recipe.profile, f"to prepare the asset {asset.name}")
+    key = key_of(
+        digest,
+        asset.prepare,
+        # A script may import its neighbours, so all modules below its folder count.
+        _folder_hash(script.parent, ".py"),
+        context.payload_key,
+        interpreter_version(interpreter),
+    )
+    home = context.cache.folder("assets") / key
+    if (home / "done.json").is_file():
+        return home / "output"
+    context.on_step(f"preparing the asset {asset.name} ({asset.prepare})")
+    with context.cache.scratch() as scratch, folder_aside(home) as aside:
+        folders = _Folders(
+            source=scratch / "source", output=aside / "output", work=scratch / "work"
+        )
+        for folder in (folders.output, folders.work):
+            folder.mkdir()
+        if source is not None and source.is_dir():
+            # A copy: the script may write into it, and the source is the cache's.
+            shutil.copytree(source, folders.source)
+        else:
+            folders.source.mkdir()
+            if source is not None:
+                shutil.copyfile(source, folders.source / Path(asset.file or asset.url or "").name)
+        opt = scratch / "opt"
+        context.payload.materialise(opt)
+        _run(script, interpreter, opt, opt / context.payload.site, folders)
+        (aside / "done.json").write_text(json.dumps({"asset": asset.name}), encoding="utf-8")
+    return home / "output"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Folders:
+    """A prepare script's folders: where its source lies, where its output goes, where it runs."""
+
+    source: Path
+    output: Path
+    work: Path
+
+
+def _run(script: Path, interpreter: Path, opt: Path, packages: Path, folders: _Folders) -> None:
+    environment = {
+        # Not the user's home, caches or settings: the result must not depend on them.
+        "HOME": str(folders.work),
+        "LD_LIBRARY_PATH": f"{opt}/lib",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": "",
+        "PYTHONHOME": "",
+    }
+    result = process.run(
+        [
+            *(interpreter, "-s", "-S", "-P", "-B", "-c", _BOOTSTRAP),
+            *(script.resolve().parent, packages, script.resolve()),
+            *(folders.source, folders.output),
+        ],
+        folder=folders.work,
+        environment=environment,
+    )
+    if result.returncode != 0:
+        ended = result.returncode
+        ending = f"exit code {ended}" if ended >= 0 else f"signal {-ended}"
+        raise BuildToolError(
+            f"the prepare script {script} failed ({ending}):\n{result.tail(15)}",
+            "It runs as `python SCRIPT SOURCE OUTPUT` with the recipe's distributions importable.",
+        )
+    if not any(folders.output.iterdir()):
+        raise BuildToolError(
+            f"the prepare script {script} wrote nothing to its output folder",
+            "It gets the folder as its second argument.",
+        )

@@ -1,0 +1,93 @@
+"""A build's folder: replaced as a whole, never half; known to be fresh or not by a key.
+
+One build at a time works on a folder (a lock beside it); a reader sees the former build until the
+new one is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from layerpack.errors import UsageError
+from layerpack.units import sha256_file, write_text
+
+_STATE = ".state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFolder:
+    """The folder `build/<name>` at `path`."""
+
+    path: Path
+
+    @contextmanager
+    def locked(self, locks: Path) -> Iterator[None]:
+        """Hold the folder against other builds, and mend what a killed one left.
+
+        `locks` is a folder for lock files. Raises UsageError where the path cannot be built in.
+        """
+        absolute = self.path.resolve()
+        name = absolute.as_posix().strip("/").replace("/", "-")[-200:]
+        with FileLock(locks / f"{name}.lock"):
+            self._check()
+            former = self._former
+            if former.is_dir():
+                # A build died between its two renames: the former build is still whole.
+                if self.path.exists():
+                    shutil.rmtree(former, ignore_errors=True)
+                else:
+                    former.rename(self.path)
+            yield
+
+    def _check(self) -> None:
+        if self.path.is_dir():
+            names = {entry.name for entry in self.path.iterdir()}
+            if names and "manifest.json" not in names:
+                raise UsageError(
+                    f"{self.path} holds other things than a build, and would be replaced",
+                    "Choose another --output, or remove the folder.",
+                )
+        elif self.path.exists():
+            raise UsageError(f"{self.path} is not a folder", "Choose another --output.")
+
+    def is_fresh(self, key: str) -> bool:
+        """Whether the folder holds the build of `key`, whole: every file has its hash."""
+        try:
+            state = json.loads((self.path / _STATE).read_text(encoding="utf-8"))
+            return bool(state["key"] == key) and all(
+                sha256_file(self.path / name) == digest for name, digest in state["files"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    @contextmanager
+    def replacing(self, key: str) -> Iterator[Path]:
+        """Give an empty folder beside this one; on success it takes this one's place."""
+        aside = self.path.with_name(f".{self.path.name}.new")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            yield aside
+            files = {
+                path.relative_to(aside).as_posix(): sha256_file(path)
+                for path in sorted(aside.rglob("*"))
+                if path.is_file()
+            }
+            write_text(aside / _STATE, json.dumps({"key": key, "files": files}))
+            if self.path.exists():
+                self.path.rename(self._former)
+            aside.rename(self.path)
+            shutil.rmtree(self._former, ignore_errors=True)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    @property
+    def _former(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.former")

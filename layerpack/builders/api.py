@@ -1,0 +1,64 @@
+"""What a builder gives: wheels for the target, one a locked distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from layerpack.cache import Cache
+from layerpack.limits import RuntimeProfile
+from layerpack.lock import Locked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WheelFile:
+    """A wheel in the cache: the distribution's normalised name, version, file and its SHA-256.
+
+    `kind` is `wheel` when it came from an index as it is, `source` when it was built from a source
+    distribution (`origin_sha256` is then that of the locked source; else the wheel's own).
+    """
+
+    name: str
+    version: str
+    path: Path
+    sha256: str
+    kind: Literal["wheel", "source"]
+    origin_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildContext:
+    """What a builder builds for, and with.
+
+    `from_source` are the distributions that may be built from source, `constraints` the versions
+    that their build requirements are held to; `index_options` are pip's (`--index-url` and kin).
+    `on_step` is told what starts, `progress(done, total)` how far it is.
+    """
+
+    profile: RuntimeProfile
+    cache: Cache
+    from_source: Sequence[str] = ()
+    constraints: Sequence[str] = ()
+    index_options: Sequence[str] = ()
+    on_step: Callable[[str], None] = field(default=lambda step: None)
+    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+
+
+class Builder(Protocol):
+    """Makes wheels of locked distributions for a runtime."""
+
+    name: str
+
+    def wheels(self, pins: Sequence[Locked], context: BuildContext) -> tuple[WheelFile, ...]:
+        """One wheel for every pin, in the pins' order, each with a hash that the lock has.
+
+        Raises ResolveError when a file cannot be had or is not what was locked, BuildToolError
+        when a build fails or its tool is missing.
+        """
+        ...
+
+    def system_library(self, soname: str, context: BuildContext) -> Path | None:
+        """A file for a shared library that the runtime lacks; None where the builder has none."""
+        ...

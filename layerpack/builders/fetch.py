@@ -1,0 +1,215 @@
+"""Downloading locked wheels through pip, so that its configuration, proxies and credentials hold.
+
+pip picks the best wheel among those whose hash is locked. Which one it picked is kept as a note,
+so that a build with a warm cache asks no index.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from packaging.tags import Tag, cpython_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from layerpack import process
+from layerpack.builders.api import BuildContext, WheelFile
+from layerpack.cache import Cache
+from layerpack.errors import LayerpackError, ResolveError
+from layerpack.limits import RuntimeProfile
+from layerpack.lock import Locked
+from layerpack.units import folder_aside, sha256_file
+
+# Downloads wait for the network, and pip takes one file at a time.
+_PARALLEL = 4
+_NO_MATCH = re.compile(r"No matching distribution found|Could not find a version")
+
+
+def supported_tags(profile: RuntimeProfile) -> list[Tag]:
+    """The wheel tags that the runtime accepts, best first."""
+    version = profile.python_version
+    tags = list(cpython_tags(version, platforms=profile.wheel_platforms))
+    pythons = [f"py{version[0]}{minor}" for minor in range(version[1], -1, -1)]
+    pythons.insert(1, f"py{version[0]}")
+    for python in pythons:
+        tags += [Tag(python, "none", platform) for platform in profile.wheel_platforms]
+    tags.append(Tag(f"cp{version[0]}{version[1]}", "none", "any"))
+    tags += [Tag(python, "none", "any") for python in pythons]
+    return tags
+
+
+def cached_wheel(pin: Locked, context: BuildContext) -> WheelFile | None:
+    """The wheel that pip picked for this pin and target before, if it is still in the cache.
+
+    It is hashed again: a damaged file is dropped, and fetched anew.
+    """
+    note = context.cache.read_note("choices", *_note_key(pin, context))
+    if note is None:
+        return None
+    path = context.cache.root / "wheels" / note["sha256"] / note["file"]
+    if not path.is_file():
+        return None
+    if sha256_file(path) != note["sha256"]:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        return None
+    return WheelFile(
+        name=pin.name,
+        version=pin.version,
+        path=path,
+        sha256=note["sha256"],
+        kind=note["kind"],
+        origin_sha256=note["origin_sha256"],
+    )
+
+
+def remember(pin: Locked, wheel: WheelFile, context: BuildContext) -> None:
+    """Note which wheel stands for the pin on this target."""
+    note = {
+        "file": wheel.path.name,
+        "sha256": wheel.sha256,
+        "kind": wheel.kind,
+        "origin_sha256": wheel.origin_sha256,
+    }
+    context.cache.write_note(note, "choices", *_note_key(pin, context))
+
+
+def _note_key(pin: Locked, context: BuildContext) -> tuple[object, ...]:
+    built = sorted(context.constraints) if pin.name in context.from_source else []
+    return (pin.line, context.profile.runtime, context.profile.architecture, built)
+
+
+def store_wheel(cache: Cache, file: Path, sha256: str) -> Path:
+    """Move a wheel into the cache under its hash; returns its place there."""
+    home = cache.folder("wheels") / sha256
+    with folder_aside(home) as folder:
+        file.rename(folder / file.name)
+    return home / file.name
+
+
+def download(pins: Sequence[Locked], context: BuildContext) -> dict[str, WheelFile]:
+    """Download a wheel for each pin; returns them by name.
+
+    Raises ResolveError with the pin's name, and nothing is kept of a file with a wrong hash.
+    """
+    groups = [list(pins[start::_PARALLEL]) for start in range(min(_PARALLEL, len(pins)))]
+    done = 0
+
+    def saved(line: str) -> None:
+        nonlocal done
+        if line.startswith("Saved "):
+            done += 1
+            context.progress(done, len(pins))
+
+    found: dict[str, WheelFile] = {}
+    with context.cache.scratch() as scratch, ThreadPoolExecutor(_PARALLEL) as pool:
+        jobs = [
+            pool.submit(_download_group, group, scratch / str(number), context, saved)
+            for number, group in enumerate(groups)
+        ]
+        errors: list[LayerpackError] = []
+        for job in jobs:
+            try:
+                found |= job.result()
+            except LayerpackError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+    return found
+
+
+def _download_group(
+    pins: Sequence[Locked], folder: Path, context: BuildContext, on_line: Callable[[str], None]
+) -> dict[str, WheelFile]:
+    folder.mkdir()
+    listing = folder / "requirements.txt"
+    listing.write_text("\n".join(pin.line for pin in pins) + "\n", encoding="utf-8")
+    result = process.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"),
+            *("--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off"),
+            *("--disable-pip-version-check", "--dest", folder, "--requirement", listing),
+            *_target_options(context.profile),
+            *context.index_options,
+        ],
+        on_line=on_line,
+        environment={"NO_COLOR": "1"},
+    )
+    if result.returncode != 0:
+        raise download_error(pins, result, context.profile)
+    files = sorted(folder.glob("*.whl"))
+    return {wheel.name: wheel for wheel in (_accept(file, pins, context) for file in files)}
+
+
+def _target_options(profile: RuntimeProfile) -> list[str]:
+    version = profile.python_version
+    options = ["--python-version", profile.python, "--implementation", "cp"]
+    # pip adds abi3 and none to the named ABI by itself.
+    options += ["--abi", f"cp{version[0]}{version[1]}"]
+    for platform in profile.wheel_platforms:
+        options += ["--platform", platform]
+    return options
+
+
+def _accept(file: Path, pins: Sequence[Locked], context: BuildContext) -> WheelFile:
+    """Check a downloaded wheel against the lock and the target, and move it into the cache."""
+    name, version, tags = wheel_name(file)
+    pin = next((pin for pin in pins if pin.name == name), None)
+    digest = sha256_file(file)
+    if pin is None or digest not in pin.hashes:
+        raise ResolveError(
+            f"{file.name} has the hash sha256:{digest}, which is not in the lock",
+            "The index serves another file than was locked. Look into it before you run "
+            "`layerpack lock` again.",
+        )
+    if not tags & set(supported_tags(context.profile)):
+        raise ResolveError(
+            f"{file.name} is not for {context.profile.runtime} on {context.profile.architecture}"
+        )
+    path = store_wheel(context.cache, file, digest)
+    wheel = WheelFile(
+        name=name, version=version, path=path, sha256=digest, kind="wheel", origin_sha256=digest
+    )
+    remember(pin, wheel, context)
+    return wheel
+
+
+def wheel_name(file: Path) -> tuple[str, str, frozenset[Tag]]:
+    """A wheel's normalised name, version and tags, from its file name (PEP 427)."""
+    try:
+        name, version, _, tags = parse_wheel_filename(file.name)
+    except InvalidWheelFilename as error:
+        raise ResolveError(f"{file.name} is not a wheel: {error}") from None
+    return str(canonicalize_name(name)), str(version), tags
+
+
+def download_error(
+    pins: Sequence[Locked], result: process.Result, profile: RuntimeProfile
+) -> ResolveError:
+    """What pip's failure means for the user."""
+    text = result.errors
+    named = next(
+        (pin for pin in pins if re.search(rf"\b{re.escape(pin.name)}==", text.replace("_", "-"))),
+        pins[0] if len(pins) == 1 else None,
+    )
+    who = f"{named.name}=={named.version}" if named else ", ".join(pin.name for pin in pins)
+    if "DO NOT MATCH THE HASHES" in text:
+        got = re.search(r"Got\s+([0-9a-f]{64})", text)
+        return ResolveError(
+            f"{who}: the downloaded file's hash {got[1] if got else ''} is not in the lock",
+            "The index serves another file than was locked, or the download was damaged. Look "
+            "into it before you run `layerpack lock` again.",
+        )
+    if _NO_MATCH.search(text):
+        return ResolveError(
+            f"{who} has no wheel for {profile.runtime} on {profile.architecture} "
+            f"(glibc {'.'.join(map(str, profile.glibc))}) among the locked files",
+            f"Add '{named.name if named else who}' to the recipe's build.from-source, or choose "
+            "another version.",
+        )
+    wanted = [line for line in text.splitlines() if line.startswith("ERROR")]
+    detail = "\n".join(wanted[-3:]) or result.tail(4)
+    return ResolveError(f"downloading {who} failed: {detail}", "Check the network and the index.")

@@ -1,0 +1,101 @@
+"""Building a wheel from a locked source distribution, with the target's interpreter."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from layerpack import process
+from layerpack.builders.api import BuildContext, WheelFile
+from layerpack.builders.fetch import (
+    download_error,
+    remember,
+    store_wheel,
+    supported_tags,
+    wheel_name,
+)
+from layerpack.errors import BuildToolError, ResolveError
+from layerpack.interpreters import require_interpreter
+from layerpack.lock import Locked
+from layerpack.units import sha256_file, write_text
+
+# 1980-01-01, the earliest date a zip can hold: wheels are then equal on every day
+# (SOURCE_DATE_EPOCH is honoured by setuptools, wheel and flit; see reproducible-builds.org).
+_EPOCH = "315532800"
+
+
+def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
+    """Download the pin's source distribution, check its hash, and build a wheel of it.
+
+    Raises BuildToolError when there is no interpreter or the build fails (the whole log's place is
+    named), ResolveError when the download fails.
+    """
+    profile = context.profile
+    if platform.machine() != profile.machine:
+        raise BuildToolError(
+            f"{pin.name}=={pin.version} has no wheel for {profile.architecture}, and cannot be "
+            f"built from source for it on a {platform.machine()} machine",
+            f"Choose a version with a wheel, or build on {profile.architecture}.",
+        )
+    interpreter = require_interpreter(profile, f"to build {pin.name} from source")
+    context.on_step(f"building {pin.name} {pin.version} from source")
+    with context.cache.scratch() as scratch:
+        listing = scratch / "requirements.txt"
+        listing.write_text(pin.line + "\n", encoding="utf-8")
+        constraints = scratch / "constraints.txt"
+        constraints.write_text("".join(f"{c}\n" for c in context.constraints), encoding="utf-8")
+        result = process.run(
+            [
+                *(sys.executable, "-m", "pip", "--python", str(interpreter), "wheel", "--no-deps"),
+                *("--require-hashes", "--no-binary", pin.name, "--no-cache-dir", "--no-input"),
+                *("--disable-pip-version-check", "--progress-bar", "off", "--verbose"),
+                *("--build-constraint", str(constraints), "--wheel-dir", str(scratch / "out")),
+                *("--requirement", str(listing), *context.index_options),
+            ],
+            environment={
+                "SOURCE_DATE_EPOCH": _EPOCH,
+                "PYTHONHASHSEED": "0",
+                # No debug information: it holds paths of this machine, and would be stripped.
+                "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0".strip(),
+                "NO_COLOR": "1",
+            },
+        )
+        if result.returncode != 0:
+            raise _failure(pin, result, context)
+        file = next((scratch / "out").glob("*.whl"))
+        name, version, tags = wheel_name(file)
+        if not tags & set(supported_tags(profile)):
+            raise BuildToolError(
+                f"{file.name}, as built from source, is not for {profile.runtime} on "
+                f"{profile.architecture}"
+            )
+        digest = sha256_file(file)
+        path = store_wheel(context.cache, file, digest)
+    wheel = WheelFile(
+        name=name,
+        version=version,
+        path=path,
+        sha256=digest,
+        kind="source",
+        origin_sha256=pin.hashes[0] if len(pin.hashes) == 1 else "",
+    )
+    remember(pin, wheel, context)
+    return wheel
+
+
+def _failure(
+    pin: Locked, result: process.Result, context: BuildContext
+) -> BuildToolError | ResolveError:
+    text = result.errors + result.output
+    if "DO NOT MATCH THE HASHES" in text or "No matching distribution found" in text:
+        return download_error([pin], result, context.profile)
+    log = context.cache.folder("logs") / f"{pin.name}-{pin.version}.log"
+    write_text(log, text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    return BuildToolError(
+        f"building {pin.name}=={pin.version} from source failed; its last lines:\n"
+        + "\n".join(f"  {line}" for line in lines[-15:])
+        + f"\nthe whole log: {log}",
+        "A build requirement that is too new can be held back with build.constraints.",
+    )

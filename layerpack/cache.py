@@ -1,0 +1,78 @@
+"""Where results are kept by content, shared by all recipes.
+
+Every entry is written aside and renamed, under a name that is a key of its content or of all that
+it was made from. So parallel builds may share the cache, a kill leaves it whole, and removing any
+part of it costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from layerpack.units import key_of, write_text
+
+# A folder of scratch that is older than this was left by a killed build.
+_STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The cache below `root`."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Cache:
+        """The user's cache: `LAYERPACK_CACHE_DIR`, or the platform's cache folder."""
+        named = os.environ.get("LAYERPACK_CACHE_DIR")
+        return cls(Path(named) if named else Path(platformdirs.user_cache_dir("layerpack")))
+
+    def folder(self, kind: str) -> Path:
+        """The folder for one kind of result (`wheels`, `unpacked`, `symbols`, ...)."""
+        folder = self.root / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for work in progress, on the cache's file system, gone afterwards."""
+        parent = self.folder("scratch")
+        _sweep(parent)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def read_note(self, kind: str, *parts: Any) -> Any | None:
+        """A small JSON value kept under a key of `parts`; None where there is none."""
+        try:
+            return json.loads((self.folder(kind) / f"{key_of(*parts)}.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write_note(self, value: Any, kind: str, *parts: Any) -> None:
+        """Keep a small JSON value under a key of `parts`."""
+        write_text(self.folder(kind) / f"{key_of(*parts)}.json", json.dumps(value))
+
+
+def _sweep(parent: Path) -> None:
+    """Remove scratch that a killed build left."""
+    limit = time.time() - _STALE_SECONDS
+    for folder in parent.iterdir():
+        try:
+            if folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,53 @@
+"""`layerpack build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from layerpack.cli.options import CacheDir, Format, FormatOption, Quiet, RecipePath, Verbose
+
+
+def build(
+    recipe: RecipePath,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The build folder (default: build/<name>)."),
+    ] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Fail where the lock is absent or stale.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
+    ] = False,
+    format_: FormatOption = Format.TABLE,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Build a recipe into layers, and print their sizes against the limits.
+
+    Exit codes: 0 done, 3 built but over a limit, 4 recipe, 5 resolve or download, 6 build tool,
+    7 verification.
+    """
+    from layerpack import pipeline
+    from layerpack.cache import Cache
+    from layerpack.cli.render import print_plan, print_report
+    from layerpack.cli.reporter import Reporter
+    from layerpack.report.model import size_report
+
+    options = pipeline.BuildOptions(
+        cache=Cache(cache_dir) if cache_dir else Cache.default(), output=output, locked=locked
+    )
+    if dry_run:
+        print_plan(pipeline.describe(recipe, options), format_)
+        return
+    with Reporter(quiet=quiet, verbose=verbose) as reporter:
+        result = pipeline.build(recipe, options, reporter.events)
+    reporter.tell(
+        f"{'nothing changed' if result.fresh else 'built'}: {result.folder} "
+        f"(open {result.folder / 'report.html'})"
+    )
+    print_report(size_report(result.manifest, result.inventory), format_)

@@ -1,0 +1,107 @@
+"""The `layerpack` command: its commands, and what happens to their errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from layerpack import __version__
+from layerpack.cli.build import build
+from layerpack.cli.diff import diff
+from layerpack.cli.explain import explain
+from layerpack.cli.lock import lock
+from layerpack.cli.passes import passes
+from layerpack.cli.schema import schema
+from layerpack.cli.size_report import size_report
+from layerpack.errors import BuildToolError, LayerpackError
+
+app = typer.Typer(
+    name="layerpack",
+    help="Pack machine-learning stacks into AWS Lambda layers that fit, with nothing lost.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (build, lock, size_report, explain, diff, passes, schema):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"layerpack {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Run the command line; the process ends with the documented exit code."""
+    try:
+        app()
+    except LayerpackError as error:
+        _end(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("cancelled\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left (`| head`): nothing to tell, and nobody to tell it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        known = _file_error(error)
+        if known is None:
+            _bug()
+        else:
+            _end(known)
+    except Exception:
+        _bug()
+
+
+def _end(error: LayerpackError) -> None:
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    label = "\033[1;31merror:\033[0m" if colour else "error:"
+    sys.stderr.write(f"{label} {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  {error.hint}\n")
+    sys.exit(error.exit_code)
+
+
+def _file_error(error: OSError) -> LayerpackError | None:
+    """What the file system refused, as a message; None for what only a bug can cause."""
+    where = error.filename2 or error.filename or "the cache or the output folder"
+    hints = {
+        errno.ENOSPC: "Free some space, or choose another --cache-dir or --output.",
+        errno.EDQUOT: "The quota is used up: free some space, or choose another place.",
+        errno.EACCES: "Choose a --cache-dir and an --output that may be written.",
+        errno.EPERM: "Choose a --cache-dir and an --output that may be written.",
+        errno.EROFS: "Choose a --cache-dir and an --output that may be written.",
+        errno.ENAMETOOLONG: "Choose an --output with a shorter path.",
+        errno.ENOTDIR: "A file stands where a folder is needed.",
+        errno.EEXIST: "A file stands where a folder is needed.",
+        errno.EIO: "The disk or file system failed.",
+    }
+    if error.errno not in hints:
+        return None
+    return BuildToolError(f"{where}: {os.strerror(error.errno)}", hints[error.errno])
+
+
+def _bug() -> None:
+    traceback.print_exc()
+    sys.stderr.write(
+        f"\nThis is a bug in layerpack {__version__}, not a mistake of yours. Please report the "
+        "lines above.\n"
+    )
+    sys.exit(1)

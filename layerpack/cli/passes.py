@@ -1,0 +1,32 @@
+"""`layerpack passes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from layerpack.cli.options import Format, FormatOption
+
+
+def passes(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RECIPE]", help="Show which of them this recipe asks for."),
+    ] = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """List the passes, in the order in which they run."""
+    from layerpack.cli.render import print_passes
+    from layerpack.passes.registry import BUILT_IN, passes_for
+    from layerpack.recipe import Recipe
+
+    if recipe is None:
+        print_passes([(one, None) for one in BUILT_IN], format_)
+        return
+    loaded = Recipe.load(recipe)
+    wanted = passes_for(loaded)
+    names = {one.name for one in wanted}
+    others = [one for one in BUILT_IN if one.name not in names]
+    print_passes([(one, True) for one in wanted] + [(one, False) for one in others], format_)

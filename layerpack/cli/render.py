@@ -1,0 +1,113 @@
+"""Results on standard output, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from layerpack.cli.options import Format
+from layerpack.errors import LimitError
+from layerpack.lock import Lock
+from layerpack.passes.api import Pass
+from layerpack.report import json_, terminal
+from layerpack.report.diff import ReportDiff
+from layerpack.report.explain import Explanation
+from layerpack.report.model import SizeReport, limit_error
+
+_ADVICE_ABOVE = "The report's last part, 'What to do', names what would help."
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_report(report: SizeReport, format_: Format) -> None:
+    """A size report. Raises LimitError, after it, for a build that is over a limit."""
+    if format_ is Format.JSON:
+        sys.stdout.write(json_.size_report_json(report))
+    else:
+        terminal.print_size_report(report, _console())
+    sys.stdout.flush()
+    error = limit_error(report)
+    if error is not None:
+        # The table ends with the advice; JSON readers get it in one place more, for people.
+        raise error if format_ is Format.JSON else LimitError(error.message, _ADVICE_ABOVE)
+
+
+def print_diff(diff: ReportDiff, format_: Format) -> None:
+    """The difference of two builds."""
+    if format_ is Format.JSON:
+        sys.stdout.write(json_.diff_json(diff))
+    else:
+        terminal.print_diff(diff, _console())
+
+
+def print_explanation(explanation: Explanation, format_: Format) -> None:
+    """Why a file is gone, smaller, or here."""
+    if format_ is Format.JSON:
+        sys.stdout.write(json_.explanation_json(explanation))
+    else:
+        terminal.print_explanation(explanation, _console())
+
+
+def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) -> None:
+    """The passes; each with whether a recipe asks for it, or None where there is no recipe."""
+    if format_ is Format.JSON:
+        _print_json(
+            [
+                {"name": one.name, "summary": one.summary, "after": sorted(one.after)}
+                | ({} if wanted is None else {"wanted": wanted})
+                for one, wanted in passes
+            ]
+        )
+        return
+    width = max(len(one.name) for one, _ in passes)
+    for one, wanted in passes:
+        mark = "" if wanted is None else "on   " if wanted else "off  "
+        sys.stdout.write(f"{mark}{one.name:<{width}}  {one.summary}\n")
+
+
+def print_plan(plan: dict[str, object], format_: Format) -> None:
+    """What `build --dry-run` found."""
+    if format_ is Format.JSON:
+        _print_json(plan)
+        return
+    for key, value in plan.items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{name}: {_shown(one)}" for name, one in value.items() if one != "")
+        else:
+            shown = _shown(value)
+        sys.stdout.write(f"{key.replace('_', ' ')}: {shown}\n")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def print_lock_change(path: Path, former: Lock | None, new: Lock) -> None:
+    """What a new lock changed."""
+    before = (
+        {pin.name: pin.version for pin in (*former.requirements, *former.assets)}
+        if (former)
+        else {}
+    )
+    after = {pin.name: pin.version for pin in (*new.requirements, *new.assets)}
+    for name in sorted(before.keys() | after.keys()):
+        old, now = before.get(name), after.get(name)
+        if former is not None and old != now:
+            change = f"{old} -> {now}" if old and now else f"added {now}" if now else f"gone {old}"
+            sys.stdout.write(f"{name}: {change}\n")
+    sys.stdout.write(f"{path}: {len(after)} distributions\n")

@@ -1,0 +1,73 @@
+"""Finding the target's Python: on PATH, through `uv python find`, or under a pyenv root."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from layerpack import process
+from layerpack.errors import BuildToolError
+from layerpack.limits import RuntimeProfile
+
+_PROBE = "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name)"
+
+
+def find_interpreter(profile: RuntimeProfile) -> Path | None:
+    """A CPython of the runtime's version that runs on this machine; None where there is none."""
+    return _find(profile.python)
+
+
+def require_interpreter(profile: RuntimeProfile, purpose: str) -> Path:
+    """Like `find_interpreter`; raises BuildToolError with the ways out where there is none."""
+    found = find_interpreter(profile)
+    if found is None:
+        python = profile.python
+        raise BuildToolError(
+            f"no Python {python} on this machine, needed {purpose}; looked on PATH "
+            f"(python{python}), asked `uv python find {python}`, and under the pyenv root",
+            f"Install it (`uv python install {python}`, or `pyenv install {python}`), or put "
+            f"python{python} on PATH.",
+        )
+    return found
+
+
+def interpreter_version(interpreter: Path) -> str:
+    """The interpreter's full version and cache tag, such as `3.12.1 cpython-312`: a cache key."""
+    code = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.implementation.cache_tag)"
+    return process.run([interpreter, "-I", "-c", code]).output.strip()
+
+
+@cache
+def _find(python: str) -> Path | None:
+    return next((path for path in _candidates(python) if _answers(path, python)), None)
+
+
+def _candidates(python: str) -> Iterator[Path]:
+    if python == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        # The base interpreter, not the virtual environment's: a build must not see our packages.
+        yield Path(getattr(sys, "_base_executable", sys.executable))
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        yield Path(folder or ".") / f"python{python}"
+    arguments = [sys.executable, "-m", "uv", "python", "find", "--no-project", "--system", python]
+    found = process.run(arguments)
+    if found.returncode == 0:
+        yield Path(found.output.strip())
+    for root in (os.environ.get("PYENV_ROOT"), "~/.pyenv"):
+        if root:
+            versions = Path(root).expanduser() / "versions"
+            for version in sorted(versions.glob(f"{python}.*"), reverse=True):
+                yield version / "bin" / f"python{python}"
+
+
+def _answers(path: Path, python: str) -> bool:
+    """Whether the file is such a CPython: a pyenv shim, say, exists and yet may not run."""
+    if not path.is_file() or not os.access(path, os.X_OK):
+        return False
+    try:
+        result = process.run([path, "-I", "-c", _PROBE])
+    except BuildToolError:
+        return False
+    return result.returncode == 0 and result.output.split() == [python, "cpython"]

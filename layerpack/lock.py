@@ -1,0 +1,189 @@
+"""The lock: exact versions with hashes, beside the recipe, in pip's requirements format.
+
+`pip install --require-hashes -r bert.lock` accepts it. Comment lines at its head say for which
+runtime and architecture it holds and from what it was made (`digest`), and pin the wheels that
+assets are taken from.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from layerpack.errors import ResolveError
+from layerpack.recipe import Recipe
+from layerpack.units import key_of, sha256_bytes, write_text
+
+_FORMAT = 1
+_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+_HEADER = re.compile(r"^# (?P<key>[a-z-]+): (?P<value>.*)$")
+_ASSET = re.compile(
+    r"^# asset (?P<requirement>\S+==\S+)(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)$"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locked:
+    """One pinned distribution: its normalised name, version, and the SHA-256 of each of its files
+    on the index."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The requirement as one line for pip."""
+        return f"{self.name}=={self.version} " + " ".join(f"--hash=sha256:{h}" for h in self.hashes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lock:
+    """A lock's content; `body` is the resolver's own text below the header."""
+
+    runtime: str
+    architecture: str
+    resolver: str
+    digest: str
+    requirements: tuple[Locked, ...]
+    assets: tuple[Locked, ...]
+    body: str
+
+    @classmethod
+    def make(cls, recipe: Recipe, body: str, asset_bodies: tuple[str, ...]) -> Lock:
+        """The lock of what a resolver printed for the recipe and for each asset's wheel."""
+        wheels = [asset.wheel for asset in recipe.assets if asset.wheel]
+        return cls(
+            runtime=recipe.runtime,
+            architecture=recipe.architecture,
+            resolver=recipe.resolve.tool,
+            digest=resolving_digest(recipe),
+            requirements=parse_requirements(body),
+            assets=tuple(_asset_pin(*pair) for pair in zip(wheels, asset_bodies, strict=True)),
+            body=body,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Lock | None:
+        """The lock at `path`; None where there is no file, or one that layerpack did not make."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ResolveError(f"{path} cannot be read: {error}") from None
+        header: dict[str, str] = {}
+        assets = []
+        lines = text.splitlines(keepends=True)
+        end = 0
+        for line in lines:
+            if not line.startswith("#"):
+                break
+            end += 1
+            if match := _ASSET.match(line.strip()):
+                name, version = match["requirement"].split("==")
+                hashes = tuple(_HASH.findall(match["hashes"]))
+                assets.append(Locked(name=name, version=version, hashes=hashes))
+            elif match := _HEADER.match(line.strip()):
+                header[match["key"]] = match["value"]
+        if header.get("layerpack-lock") != str(_FORMAT):
+            return None
+        body = "".join(lines[end:]).lstrip("\n")
+        try:
+            return cls(
+                runtime=header["runtime"],
+                architecture=header["architecture"],
+                resolver=header["resolver"],
+                digest=header["digest"],
+                requirements=parse_requirements(body),
+                assets=tuple(assets),
+                body=body,
+            )
+        except (KeyError, ValueError) as error:
+            raise ResolveError(
+                f"{path} is damaged: {error}", f"Remove it, or make it anew: layerpack lock {path}"
+            ) from None
+
+    @property
+    def text(self) -> str:
+        """The whole file."""
+        assets = "".join(f"# asset {asset.line}\n" for asset in self.assets)
+        return (
+            "# Exact versions for AWS Lambda layers, made by layerpack from the recipe beside\n"
+            "# this file. Do not edit it: change the recipe, or run `layerpack lock`.\n"
+            f"# layerpack-lock: {_FORMAT}\n"
+            f"# runtime: {self.runtime}\n"
+            f"# architecture: {self.architecture}\n"
+            f"# resolver: {self.resolver}\n"
+            f"# digest: {self.digest}\n"
+            f"{assets}\n{self.body}"
+        )
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the whole file."""
+        return sha256_bytes(self.text.encode())
+
+    def write(self, path: Path) -> None:
+        """Write the lock aside, then rename it into place."""
+        write_text(path, self.text)
+
+    def stale_reason(self, recipe: Recipe) -> str:
+        """Why this lock does not hold for the recipe; empty where it does."""
+        if (self.runtime, self.architecture) != (recipe.runtime, recipe.architecture):
+            return (
+                f"it was made for {self.runtime} on {self.architecture}, "
+                f"the recipe is for {recipe.runtime} on {recipe.architecture}"
+            )
+        if self.digest != resolving_digest(recipe):
+            return "the recipe's requirements changed since it was made"
+        return ""
+
+
+def resolving_digest(recipe: Recipe) -> str:
+    """A key of the part of the recipe that the resolver sees, whatever its order or spelling."""
+    return key_of(
+        _FORMAT,
+        recipe.runtime,
+        recipe.architecture,
+        sorted(str(Requirement(text)) for text in recipe.requirements),
+        sorted(recipe.build.from_source),
+        sorted(asset.wheel for asset in recipe.assets if asset.wheel),
+        recipe.resolve.model_dump(mode="json"),
+    )
+
+
+def _asset_pin(wheel: str, body: str) -> Locked:
+    """The pin of an asset's own distribution; pip-tools also lists what that would depend on."""
+    name = canonicalize_name(Requirement(wheel).name)
+    return next(pin for pin in parse_requirements(body) if pin.name == name)
+
+
+def parse_requirements(body: str) -> tuple[Locked, ...]:
+    """The pins of a hashed requirements text, sorted by name.
+
+    Raises ValueError for a line that is no pin or has no hash.
+    """
+    joined = re.sub(r"\\\n\s*", " ", body)
+    pins = []
+    for raw in joined.splitlines():
+        line = raw.split(" #")[0].strip()
+        if not line or line.startswith(("#", "--")):
+            continue
+        requirement = Requirement(line.split(" --hash")[0].strip())
+        specifiers = list(requirement.specifier)
+        hashes = tuple(sorted(set(_HASH.findall(line))))
+        if len(specifiers) != 1 or specifiers[0].operator != "==" or not hashes:
+            raise ValueError(f"'{line[:60]}' is not an exact version with a hash")
+        pins.append(
+            Locked(
+                name=str(canonicalize_name(requirement.name)),
+                version=specifiers[0].version,
+                hashes=hashes,
+            )
+        )
+    return tuple(sorted(pins, key=lambda pin: pin.name))

@@ -1,0 +1,216 @@
+"""The build's record: `manifest.json` for people and tools, `files.json` for `explain`.
+
+Both are versioned; reading another version's file is an error that says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from layerpack.errors import UsageError
+from layerpack.units import write_text
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistributionRecord:
+    """One distribution: bytes before any pass and as packed, and the file that it came from.
+
+    `kind`: `wheel`, `source` (built here), `asset` or `system` (shared libraries);
+    `sha256` is that of `file` (a wheel's name, a source archive's, an asset's source).
+    """
+
+    name: str
+    version: str
+    kind: Literal["wheel", "source", "asset", "system"]
+    file: str
+    sha256: str
+    naive_bytes: int
+    packed_bytes: int
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerRecord:
+    """One layer's zip; `file` is relative to the build folder, sizes in bytes."""
+
+    name: str
+    file: str
+    sha256: str
+    zipped_bytes: int
+    unzipped_bytes: int
+    distributions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FunctionRecord:
+    """The function package; `budget_bytes` is what the recipe allows its code."""
+
+    file: str
+    handler: str
+    sha256: str
+    zipped_bytes: int
+    unzipped_bytes: int
+    budget_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """Bytes of function and layers together."""
+
+    unzipped_bytes: int
+    zipped_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassRecord:
+    """What a pass did: the payload's bytes before and after it, and how many files it changed."""
+
+    name: str
+    files: int
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRecord:
+    """One file as packed: unzipped and compressed bytes, its distribution and layer."""
+
+    path: str
+    size: int
+    zipped: int
+    sha256: str
+    distribution: str
+    layer: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitsRecord:
+    """The limits that the build was held against, in bytes (data/limits.json)."""
+
+    unzipped_bytes: int
+    layers: int
+    direct_upload_zip_bytes: int
+    function_budget_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A build, as `manifest.json` has it.
+
+    `naive_unzipped_bytes` is the plain install: every distribution's files and the assets before
+    any pass, without bytecode, plus the function. `tools` names what made the bytes
+    (layerpack, the compressor).
+    """
+
+    name: str
+    description: str
+    runtime: str
+    architecture: str
+    lock_sha256: str
+    layers: tuple[LayerRecord, ...]
+    function: FunctionRecord | None
+    totals: Totals
+    naive_unzipped_bytes: int
+    distributions: tuple[DistributionRecord, ...]
+    passes: tuple[PassRecord, ...]
+    limits: LimitsRecord
+    tools: dict[str, str]
+    verified: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, path: Path) -> None:
+        """Write `manifest.json` (aside, then renamed)."""
+        write_text(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a `manifest.json`. Raises UsageError if it is absent, damaged or too new."""
+        value = _read_versioned(path)
+        try:
+            return cls(
+                **{
+                    **value,
+                    "layers": tuple(
+                        LayerRecord(**{**item, "distributions": tuple(item["distributions"])})
+                        for item in value["layers"]
+                    ),
+                    "function": FunctionRecord(**value["function"]) if value["function"] else None,
+                    "totals": Totals(**value["totals"]),
+                    "distributions": tuple(
+                        DistributionRecord(**{**item, "layers": tuple(item["layers"])})
+                        for item in value["distributions"]
+                    ),
+                    "passes": tuple(PassRecord(**item) for item in value["passes"]),
+                    "limits": LimitsRecord(**value["limits"]),
+                    "notes": tuple(value["notes"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise _damaged(path, str(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemarkRecord:
+    """A pass's remark on one file (see `passes.api.Remark`), as saved."""
+
+    pass_name: str
+    action: str
+    path: str
+    distribution: str
+    reason: str
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInventory:
+    """`files.json`: every packed file and every remark, for `explain`, `diff` and the report."""
+
+    files: tuple[FileRecord, ...]
+    remarks: tuple[RemarkRecord, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, path: Path) -> None:
+        """Write `files.json` (aside, then renamed)."""
+        write_text(path, json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> FileInventory:
+        """Read a `files.json`. Raises UsageError if it is absent, damaged or of another version."""
+        value = _read_versioned(path)
+        try:
+            return cls(
+                files=tuple(FileRecord(**item) for item in value["files"]),
+                remarks=tuple(RemarkRecord(**item) for item in value["remarks"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise _damaged(path, str(error)) from None
+
+
+def _damaged(path: Path, detail: str) -> UsageError:
+    return UsageError(f"{path} is damaged: {detail}", "Build the recipe again.")
+
+
+def _read_versioned(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"{path}: no such file",
+            f"Is {path.parent} a build folder? `layerpack build` makes one.",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
+        found = value.get("schema_version") if isinstance(value, dict) else None
+        raise UsageError(
+            f"{path} has schema version {found}, this layerpack reads {SCHEMA_VERSION}",
+            "Build the recipe again with this layerpack.",
+        )
+    return value

@@ -1,0 +1,229 @@
+"""From a stripped payload to the files of a build folder: zips, manifest, inventory, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from layerpack import __version__
+from layerpack.archive import COMPRESSOR, Packed, compress_all, member_size, write_zip
+from layerpack.assets import AssetRecord
+from layerpack.builders.api import WheelFile
+from layerpack.cache import Cache
+from layerpack.layers import LayerPlan, PlannedLayer, group, licence_path, plan_layers
+from layerpack.limits import LambdaLimits
+from layerpack.lock import Lock
+from layerpack.manifest import (
+    DistributionRecord,
+    FileInventory,
+    FileRecord,
+    FunctionRecord,
+    LayerRecord,
+    LimitsRecord,
+    Manifest,
+    RemarkRecord,
+    Totals,
+)
+from layerpack.passes.runner import Outcome
+from layerpack.payload import FileEntry, Payload
+from layerpack.recipe import Recipe
+from layerpack.report.html import html_report
+from layerpack.report.model import size_report
+from layerpack.system_libraries import SYSTEM
+from layerpack.units import sha256_bytes, write_bytes, write_text
+
+LICENCES = "licenses"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """What the stages before the zips made; `naive` is the payload before any pass, `licences`
+    each distribution's licence files."""
+
+    recipe: Recipe
+    lock: Lock
+    limits: LambdaLimits
+    wheels: tuple[WheelFile, ...]
+    assets: tuple[AssetRecord, ...]
+    naive: Payload
+    outcome: Outcome
+    licences: Mapping[str, tuple[FileEntry, ...]]
+    function: tuple[FileEntry, ...] | None
+
+
+def write_build(
+    built: Built, folder: Path, cache: Cache, progress: Callable[[int, int], None]
+) -> tuple[str, ...]:
+    """Write layers, function package, manifest, inventory and report into `folder`.
+
+    Returns what the user should be warned of.
+    """
+    kept = cache.folder("deflated")
+    payload = built.outcome.payload
+    packed = compress_all([*payload, *(built.function or ())], kept, progress)
+
+    def zipped(entry: FileEntry) -> int:
+        return member_size(entry, packed[entry.sha256])
+
+    plan = plan_layers(
+        group(payload, zipped),
+        zipped,
+        name=built.recipe.name,
+        at_most=built.recipe.layers.max,
+        zip_bytes=built.limits.direct_upload_zip_bytes
+        if built.recipe.layers.direct_upload
+        else None,
+    )
+    layers = []
+    files = []
+    for layer in plan.layers:
+        licences = _licences(layer, built, cache.folder("licences"))
+        packed |= compress_all(licences, kept)
+        entries = (*layer.entries, *licences)
+        record = write_zip(folder / "layers" / f"{layer.name}.zip", entries, packed)
+        layers.append(
+            LayerRecord(
+                name=layer.name,
+                file=f"layers/{layer.name}.zip",
+                sha256=record.sha256,
+                zipped_bytes=record.zipped_bytes,
+                unzipped_bytes=record.unzipped_bytes,
+                distributions=tuple(sorted({entry.distribution for entry in layer.entries})),
+            )
+        )
+        files += [_file(entry, packed, layer.name) for entry in entries]
+    function = _function(built, folder, packed)
+    if function is not None:
+        files += [_file(entry, packed, "function") for entry in built.function or ()]
+    manifest = _manifest(built, plan, tuple(layers), function)
+    manifest.write(folder / "manifest.json")
+    inventory = FileInventory(
+        files=tuple(sorted(files, key=lambda file: (file.layer, file.path))),
+        remarks=tuple(RemarkRecord(**asdict(remark)) for remark in built.outcome.remarks),
+    )
+    inventory.write(folder / "files.json")
+    page = html_report(size_report(manifest, inventory), inventory)
+    write_text(folder / "report.html", page)
+    return plan.notes
+
+
+def _licences(layer: PlannedLayer, built: Built, cache: Path) -> tuple[FileEntry, ...]:
+    """One file with the licences of all that is in a layer."""
+    parts = []
+    for name in sorted({entry.distribution for entry in layer.entries}):
+        for entry in built.licences.get(name, ()):
+            text = entry.source.read_bytes().decode("utf-8", "replace")
+            title = f"{name}: {entry.path.rsplit('/', 1)[-1]}"
+            parts.append(f"{title}\n{'=' * len(title)}\n\n{text.strip()}\n")
+    if not parts:
+        return ()
+    data = "\n\n".join(parts).encode()
+    file = cache / sha256_bytes(data)
+    if not file.exists():
+        write_bytes(file, data)
+    return (FileEntry.of(file, licence_path(layer.name), LICENCES),)
+
+
+def _function(built: Built, folder: Path, packed: dict[str, Packed]) -> FunctionRecord | None:
+    if built.function is None or built.recipe.function is None:
+        return None
+    record = write_zip(folder / "function.zip", built.function, packed)
+    return FunctionRecord(
+        file="function.zip",
+        handler=built.recipe.function.handler,
+        sha256=record.sha256,
+        zipped_bytes=record.zipped_bytes,
+        unzipped_bytes=record.unzipped_bytes,
+        budget_bytes=built.recipe.function.budget,
+    )
+
+
+def _file(entry: FileEntry, packed: dict[str, Packed], layer: str) -> FileRecord:
+    return FileRecord(
+        path=entry.path,
+        size=entry.size,
+        zipped=packed[entry.sha256].size,
+        sha256=entry.sha256,
+        distribution=entry.distribution,
+        layer=layer,
+    )
+
+
+def _manifest(
+    built: Built,
+    plan: LayerPlan,
+    layers: tuple[LayerRecord, ...],
+    function: FunctionRecord | None,
+) -> Manifest:
+    own = function.unzipped_bytes if function else 0
+    own_zipped = function.zipped_bytes if function else 0
+    return Manifest(
+        name=built.recipe.name,
+        description=built.recipe.description,
+        runtime=built.recipe.runtime,
+        architecture=built.recipe.architecture,
+        lock_sha256=built.lock.sha256,
+        layers=layers,
+        function=function,
+        totals=Totals(
+            unzipped_bytes=sum(layer.unzipped_bytes for layer in layers) + own,
+            zipped_bytes=sum(layer.zipped_bytes for layer in layers) + own_zipped,
+        ),
+        naive_unzipped_bytes=built.naive.size + own,
+        distributions=_distributions(built, plan),
+        passes=built.outcome.records,
+        limits=LimitsRecord(
+            unzipped_bytes=built.limits.unzipped_bytes,
+            layers=built.limits.layers,
+            direct_upload_zip_bytes=built.limits.direct_upload_zip_bytes,
+            function_budget_bytes=built.limits.function_budget_bytes,
+        ),
+        tools={"layerpack": __version__, "compressor": COMPRESSOR},
+        notes=plan.notes,
+    )
+
+
+def _distributions(built: Built, plan: LayerPlan) -> tuple[DistributionRecord, ...]:
+    naive = _sizes(built.naive)
+    packed = _sizes(built.outcome.payload)
+    where: dict[str, set[str]] = {}
+    for layer in plan.layers:
+        for entry in layer.entries:
+            where.setdefault(entry.distribution, set()).add(layer.name)
+
+    def record(name: str, **origin: str) -> DistributionRecord:
+        return DistributionRecord(
+            name=name,
+            naive_bytes=naive.get(name, 0),
+            packed_bytes=packed.get(name, 0),
+            layers=tuple(sorted(where.get(name, ()))),
+            **origin,  # type: ignore[arg-type]
+        )
+
+    records = [
+        record(
+            wheel.name,
+            version=wheel.version,
+            kind=wheel.kind,
+            file=wheel.path.name,
+            sha256=wheel.origin_sha256 or wheel.sha256,
+        )
+        for wheel in built.wheels
+    ]
+    records += [
+        record(
+            f"asset:{asset.name}", version="", kind="asset", file=asset.origin, sha256=asset.sha256
+        )
+        for asset in built.assets
+    ]
+    if SYSTEM in naive:
+        records.append(record(SYSTEM, version="", kind="system", file="", sha256=""))
+    return tuple(records)
+
+
+def _sizes(payload: Payload) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for entry in payload:
+        sizes[entry.distribution] = sizes.get(entry.distribution, 0) + entry.size
+    return sizes

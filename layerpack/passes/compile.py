@@ -1,0 +1,209 @@
+"""Compile modules to bytecode that is valid on Lambda, as far as there is room.
+
+/opt cannot be written, so without bytecode every cold start compiles all it imports. Bytecode
+that is checked against a date never holds in a zip; unchecked-hash bytecode (PEP 552) always does.
+
+The same source must give the same bytes on every machine. marshal writes a constant's first
+occurrence with a flag when something else refers to it too, so its bytes depend on what else lives
+in the process (https://github.com/python/cpython/issues/78274). Hence one fresh process a
+distribution, with its files in sorted order, no site-packages, and a fixed hash seed, on which the
+order of sets in older Pythons depends. That rules out `-I`, which ignores PYTHONHASHSEED; the
+other variables that Python heeds are emptied instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final
+
+from layerpack import process
+from layerpack.errors import BuildToolError
+from layerpack.interpreters import interpreter_version
+from layerpack.passes.api import Add, Edit, Keep, PassContext
+from layerpack.passes.folders import parts_in_site
+from layerpack.payload import FileEntry, Payload
+from layerpack.recipe import Recipe
+from layerpack.units import folder_aside, key_of
+
+#: Part of the cache's key: another number means that other bytes may come out.
+_VERSION: Final = 1
+_WORKER: Final = Path(__file__).with_name("compile_worker.py")
+#: Where a layer lies on Lambda: what tracebacks and inspect.getsource show.
+_MOUNT: Final = "/opt"
+#: Left free in `auto`: the licence texts that are gathered after the passes (0.3 MB for the bert
+#: recipe) and some for a function that grows.
+_MARGIN: Final = 2**20
+_NEUTRAL: Final = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONHOME": "",
+    "PYTHONPATH": "",
+    "PYTHONOPTIMIZE": "",
+    "PYTHONWARNINGS": "",
+    "PYTHONINSPECT": "",
+    "PYTHONPYCACHEPREFIX": "",
+    "PYTHONUTF8": "1",
+}
+
+
+class Compile:
+    """Unchecked-hash `.pyc` files for every module, or for as many distributions as fit."""
+
+    name: ClassVar[str] = "compile"
+    summary: ClassVar[str] = "bytecode that is valid on Lambda, as far as there is room"
+    after: ClassVar[frozenset[str]] = frozenset(
+        {
+            "tests",
+            "docs",
+            "bytecode",
+            "sources",
+            "metadata",
+            "spacy-languages",
+            "runtime-provided",
+            "duplicates",
+            "symbols",
+        }
+    )
+
+    def wanted(self, recipe: Recipe) -> bool:
+        """Unless the recipe says `strip.bytecode: none`."""
+        return recipe.strip.bytecode != "none"
+
+    def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
+        """Add bytecode for whole distributions, the smallest first, while it fits.
+
+        Raises BuildToolError when bytecode is asked for by name and cannot be made.
+        """
+        everything = context.recipe.strip.bytecode == "unchecked-hash"
+        batches = _batches(payload)
+        if context.interpreter is None:
+            if everything:
+                raise _no_interpreter(context)
+            yield from _skip(batches, f"no bytecode: no Python {context.profile.python} here")
+            return
+        room = None if everything else context.room - _MARGIN
+        if room is not None and room <= 0:
+            yield from _skip(batches, "no bytecode: the limits leave no room")
+            return
+        yield from _compile(payload, batches, room, context, context.interpreter)
+
+
+def _no_interpreter(context: PassContext) -> BuildToolError:
+    python = context.profile.python
+    return BuildToolError(
+        f"no Python {python} on this machine to compile bytecode with (strip.bytecode)",
+        f"Install it (`uv python install {python}`), or set 'bytecode' to 'auto' or 'none'.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batch:
+    """The modules of one distribution, in sorted order."""
+
+    distribution: str
+    entries: tuple[FileEntry, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size for entry in self.entries)
+
+
+def _batches(payload: Payload) -> list[_Batch]:
+    """What can be imported, by distribution, the smallest first."""
+    found: dict[str, list[FileEntry]] = defaultdict(list)
+    for entry in payload:
+        parts = parts_in_site(payload, entry)
+        if parts is None or not entry.path.endswith(".py"):
+            continue
+        # A folder like `templates-2.0` cannot be imported from.
+        if all(part.isidentifier() for part in (*parts[:-1], parts[-1][:-3])):
+            found[entry.distribution].append(entry)
+    batches = [_Batch(distribution=name, entries=tuple(found[name])) for name in sorted(found)]
+    return sorted(batches, key=lambda batch: batch.size)
+
+
+def _skip(batches: Iterable[_Batch], reason: str) -> Iterator[Edit]:
+    for batch in batches:
+        for entry in batch.entries:
+            yield Keep(path=entry.path, reason=reason)
+
+
+def _compile(
+    payload: Payload,
+    batches: list[_Batch],
+    room: int | None,
+    context: PassContext,
+    interpreter: Path,
+) -> Iterator[Edit]:
+    version = interpreter_version(interpreter)
+    tag = version.split()[-1]
+    workers = os.cpu_count() or 1
+    total, done = sum(batch.size for batch in batches), 0
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        # A few ahead of the one whose size decides: what does not fit is compiled in vain.
+        running = {}
+        for index, batch in enumerate(batches):
+            for ahead in batches[index : index + workers]:
+                if ahead.distribution not in running:
+                    running[ahead.distribution] = pool.submit(
+                        _compiled, ahead, context.cache / "bytecode", interpreter, version
+                    )
+            result = running[batch.distribution].result()
+            done += batch.size
+            context.progress(done, total)
+            edits = list(_edits(payload, batch, result, tag))
+            size = sum(edit.entry.size for edit in edits if isinstance(edit, Add))
+            if room is not None:
+                if size > room:
+                    yield from _skip(batches[index:], "no bytecode: the limits leave no room")
+                    return
+                room -= size
+            yield from edits
+
+
+def _compiled(batch: _Batch, cache: Path, interpreter: Path, version: str) -> Path:
+    """The folder with a batch's bytecode: `N.pyc` for its Nth module, and `failed.json`."""
+    content = [(entry.path, entry.sha256) for entry in batch.entries]
+    folder = cache / key_of("bytecode", _VERSION, version, content)
+    if folder.is_dir():
+        return folder
+    with folder_aside(folder) as aside:
+        jobs = [
+            (str(entry.source), f"{_MOUNT}/{entry.path}", str(aside / f"{index}.pyc"))
+            for index, entry in enumerate(batch.entries)
+        ]
+        (aside / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
+        result = process.run(
+            [interpreter, "-S", "-s", "-B", _WORKER, aside / "jobs.json"],
+            environment=_NEUTRAL,
+        )
+        if result.returncode != 0:
+            raise BuildToolError(
+                f"compiling {batch.distribution} failed:\n{result.tail()}",
+                "Set 'strip.bytecode' to 'none' to build without bytecode.",
+            )
+        failed = json.loads(result.output)["failed"]
+        by_index = {
+            str(index): failed[job[0]] for index, job in enumerate(jobs) if job[0] in failed
+        }
+        (aside / "failed.json").write_text(json.dumps(by_index), encoding="utf-8")
+        (aside / "jobs.json").unlink()
+    return folder
+
+
+def _edits(payload: Payload, batch: _Batch, folder: Path, tag: str) -> Iterator[Edit]:
+    failed = json.loads((folder / "failed.json").read_text(encoding="utf-8"))
+    for index, entry in enumerate(batch.entries):
+        where, _, name = entry.path.rpartition("/")
+        path = f"{where}/__pycache__/{name[:-3]}.{tag}.pyc"
+        if str(index) in failed:
+            reason = failed[str(index)].partition("\n")[0]
+            yield Keep(path=entry.path, reason=f"no bytecode: it does not compile ({reason})")
+        elif path not in payload:
+            added = FileEntry.of(folder / f"{index}.pyc", path, entry.distribution)
+            yield Add(entry=added, reason="bytecode that is valid on Lambda")

@@ -1,0 +1,73 @@
+"""Leave out documentation, examples and benchmarks.
+
+Folder names decide, and who imports them: `botocore.docs` is documentation by name and code by
+use. Of other files only those go whose names say that people read them (README), and that no
+code names. Licences are never touched here, nor `.html`, `.rst` and the like in general: many are
+templates that a package renders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from layerpack.passes import folders
+from layerpack.passes.api import Edit, Keep, PassContext, Remove
+from layerpack.passes.code import Code
+from layerpack.payload import FileEntry, Payload
+from layerpack.recipe import Recipe
+
+_FOLDERS = frozenset({"docs", "doc", "examples", "example", "benchmarks"})
+_FOR_PEOPLE = re.compile(
+    r"(README|CHANGE(S|LOG)|HISTORY|NEWS|CONTRIBUTING|CODE_OF_CONDUCT|SECURITY)"
+    r"([._-]\w+)?(\.(md|rst|txt|markdown|adoc))?",
+    re.IGNORECASE,
+)
+_LICENCE = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|AUTHORS)", re.IGNORECASE)
+
+
+class Docs:
+    """`docs/`, `examples/`, `benchmarks/` folders of packages, README files and change logs."""
+
+    name: ClassVar[str] = "docs"
+    summary: ClassVar[str] = "documentation, examples and benchmarks"
+    after: ClassVar[frozenset[str]] = frozenset({"tests"})
+
+    def wanted(self, recipe: Recipe) -> bool:
+        """By default; `strip.docs: false` turns it off."""
+        return recipe.strip.docs
+
+    def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
+        """Remove what people read; keep, with a reason, what code imports or names."""
+        in_folders: set[str] = set()
+        single: list[FileEntry] = []
+        for entry in payload:
+            parts = folders.parts_in_site(payload, entry)
+            if parts is None or _LICENCE.match(parts[-1]):
+                continue
+            if _FOLDERS.intersection(parts[:-1]):
+                in_folders.add(entry.path)
+            elif _FOR_PEOPLE.fullmatch(parts[-1]) and not parts[-1].endswith(".py"):
+                single.append(entry)
+        yield from folders.plan_removal(
+            payload, context, in_folders, _FOLDERS, reason="documentation"
+        )
+        yield from _plan_single(Code(payload), single)
+
+
+def _plan_single(code: Code, found: list[FileEntry]) -> Iterator[Edit]:
+    for entry in found:
+        name = entry.path.rpartition("/")[2].encode()
+        reader = next(
+            (
+                source.path
+                for source in code.sources
+                if source.distribution == entry.distribution and name in source.source.read_bytes()
+            ),
+            None,
+        )
+        if reader is None:
+            yield Remove(path=entry.path, reason="documentation")
+        else:
+            yield Keep(path=entry.path, reason=f"documentation, but {reader} names it")

@@ -1,0 +1,80 @@
+"""Removing whole folders of packages, as tests and documentation: shared by those passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from layerpack.passes.api import Edit, Keep, PassContext, Remove
+from layerpack.passes.code import Code, Search, word_filter
+from layerpack.payload import FileEntry, Payload
+
+
+def parts_in_site(payload: Payload, entry: FileEntry) -> list[str] | None:
+    """The pieces of a path below site-packages; None outside, and in `*.dist-info`."""
+    inside = payload.in_site(entry.path)
+    if inside is None:
+        return None
+    parts = inside.split("/")
+    return None if is_metadata(parts[0]) else parts
+
+
+def is_metadata(folder: str) -> bool:
+    """Whether a top-level folder holds a distribution's metadata."""
+    return folder.endswith((".dist-info", ".egg-info"))
+
+
+def plan_removal(
+    payload: Payload,
+    context: PassContext,
+    found: set[str],
+    words: frozenset[str],
+    *,
+    reason: str,
+) -> Iterator[Edit]:
+    """Remove `found`, and keep what other code imports or names of it.
+
+    `words` are the names by which code refers to it: the folders' names.
+    """
+    if not found:
+        return
+    mentions = word_filter(sorted(words))
+    search = Search(Code(payload), found, words)
+    _entry_points(payload, search)
+    _function(context, search, words)
+    kept = search.run(lambda _, data: mentions(data))
+    for path in sorted(found):
+        if path in kept:
+            yield Keep(path=path, reason=f"{reason}, but {kept[path]}")
+        else:
+            yield Remove(path=path, reason=reason)
+
+
+def _entry_points(payload: Payload, search: Search) -> None:
+    """Keep modules that a distribution's entry points name (`pytest11 = x.tests.plugin`)."""
+    for entry in payload:
+        if entry.path.endswith("-info/entry_points.txt"):
+            for line in entry.source.read_text(encoding="utf-8", errors="replace").splitlines():
+                _, _, target = line.partition("=")
+                name = target.split("[")[0].partition(":")[0].strip()
+                if name:
+                    search.imported(name, "an entry point names it")
+
+
+def _function(context: PassContext, search: Search, words: frozenset[str]) -> None:
+    """Keep what the recipe's own function imports (`django.test` is not a test suite)."""
+    function = context.recipe.function
+    if function is None:
+        return
+    for path in sorted((context.recipe.folder / function.source).rglob("*.py")):
+        for name in _imports(path):
+            if words.intersection(name.split(".")):
+                search.imported(name, "the function imports it")
+
+
+def _imports(path: Path) -> frozenset[str]:
+    size = path.stat().st_size
+    entry = FileEntry(
+        path="python/function.py", size=size, mode=0o644, sha256="", distribution="", source=path
+    )
+    return Code(Payload([entry])).facts(entry).imports

@@ -1,0 +1,133 @@
+"""The passes: the built-in ones, a recipe's own, and the order to run them in."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from layerpack.errors import RecipeError
+from layerpack.passes.api import Pass
+from layerpack.passes.bytecode import Bytecode
+from layerpack.passes.compile import Compile
+from layerpack.passes.docs import Docs
+from layerpack.passes.duplicates import Duplicates
+from layerpack.passes.metadata import Metadata
+from layerpack.passes.runtime_provided import RuntimeProvided
+from layerpack.passes.sources import Sources
+from layerpack.passes.spacy_languages import SpacyLanguages
+from layerpack.passes.symbols import Symbols
+from layerpack.passes.tests import Tests
+from layerpack.recipe import Recipe
+from layerpack.units import key_of
+
+
+def built_in() -> tuple[Pass, ...]:
+    """The passes that come with layerpack, in the order that they run in."""
+    return _ordered(_table())
+
+
+def passes_for(recipe: Recipe) -> tuple[Pass, ...]:
+    """The passes that a recipe wants, its own among them, in the order to run them in.
+
+    Raises RecipeError for a pass of the recipe's own that cannot be loaded or placed.
+    """
+    *table, last = _table()
+    own = [_load(recipe, text) for text in recipe.passes]
+    # Bytecode comes last: it fills the room that all others leave.
+    return tuple(item for item in _ordered([*table, *own, last]) if item.wanted(recipe))
+
+
+def _table() -> list[Pass]:
+    return [
+        Bytecode(),
+        RuntimeProvided(),
+        Tests(),
+        Docs(),
+        SpacyLanguages(),
+        Sources(),
+        Metadata(),
+        Duplicates(),
+        Symbols(),
+        Compile(),
+    ]
+
+
+def _ordered(passes: Iterable[Pass]) -> tuple[Pass, ...]:
+    """Sorted so that each comes after those it names; otherwise in the order given."""
+    waiting = list(passes)
+    names = [item.name for item in waiting]
+    for item in waiting:
+        if names.count(item.name) > 1:
+            raise RecipeError(f"two passes are named '{item.name}'", "Give yours another name.")
+        unknown = sorted(item.after.difference(names))
+        if unknown:
+            raise RecipeError(
+                f"pass '{item.name}' wants to run after '{unknown[0]}', which there is not",
+                f"There are {', '.join(names)}.",
+            )
+    done: list[Pass] = []
+    while waiting:
+        ready = {item.name for item in done}
+        following = next((item for item in waiting if item.after <= ready), None)
+        if following is None:
+            circle = ", ".join(item.name for item in waiting)
+            raise RecipeError(f"passes want to run after one another: {circle}")
+        waiting.remove(following)
+        done.append(following)
+    return tuple(done)
+
+
+def _load(recipe: Recipe, text: str) -> Pass:
+    """The recipe's own pass that `file.py:ClassName` names."""
+    file, _, name = text.rpartition(":")
+    if not file or not name.isidentifier():
+        raise RecipeError(
+            f"{recipe.path}: passes: '{text}' does not name a pass", "Write file.py:ClassName."
+        )
+    path = recipe.folder / file
+    if not path.is_file():
+        raise RecipeError(
+            f"{recipe.path}: passes: there is no file {path}",
+            "The path is relative to the recipe.",
+        )
+    kind = getattr(_module(recipe, path), name, None)
+    if not isinstance(kind, type):
+        raise RecipeError(f"{recipe.path}: passes: {path} has no class '{name}'")
+    try:
+        made = kind()
+    except TypeError as error:
+        raise RecipeError(
+            f"{recipe.path}: passes: '{text}' cannot be made: {error}",
+            "A pass is made without arguments.",
+        ) from None
+    if not isinstance(made, Pass):
+        missing = [item for item in _INTERFACE if not hasattr(made, item)]
+        raise RecipeError(
+            f"{recipe.path}: passes: '{text}' is no pass: it lacks {', '.join(missing)}",
+            "layerpack/passes/api.py has the interface.",
+        )
+    return made
+
+
+_INTERFACE = ("name", "summary", "after", "wanted", "plan")
+
+
+def _module(recipe: Recipe, path: Path) -> ModuleType:
+    module_name = f"layerpack_recipe_pass_{key_of(str(path.resolve()))[:16]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{recipe.path}: passes: {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up there.
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise RecipeError(
+            f"{recipe.path}: passes: {path} fails on import: {type(error).__name__}: {error}"
+        ) from error
+    return module

@@ -1,0 +1,128 @@
+"""Run passes: plan each, check its plan, apply it, and measure what it did."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from layerpack.manifest import PassRecord
+from layerpack.passes.api import Add, Edit, Keep, Pass, PassContext, Remark, Remove, Rewrite
+from layerpack.payload import FileEntry, Payload
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """The payload after all passes, a remark for each edit, a record for each pass."""
+
+    payload: Payload
+    remarks: tuple[Remark, ...]
+    records: tuple[PassRecord, ...]
+
+
+def run_passes(
+    payload: Payload,
+    passes: Iterable[Pass],
+    context: PassContext,
+    on_pass: Callable[[Pass], None] = lambda _: None,
+) -> Outcome:
+    """Run `passes` in the order given. `context.room` is that of the incoming payload.
+
+    `on_pass` hears of each pass before it runs. Raises ValueError for a plan that contradicts
+    itself or the payload, which is a bug of the pass.
+    """
+    remarks: list[Remark] = []
+    records = []
+    protected = _protection(context.recipe.strip.keep)
+    for item in passes:
+        on_pass(item)
+        before = payload
+        edits = _checked(item, before, item.plan(before, context), protected)
+        payload = _applied(before, edits)
+        remarks.extend(_remark(item, edit, before, payload) for edit in edits)
+        records.append(
+            PassRecord(
+                name=item.name,
+                files=sum(not isinstance(edit, Keep) for edit in edits),
+                bytes_before=before.size,
+                bytes_after=payload.size,
+            )
+        )
+        context = replace(context, room=context.room + before.size - payload.size)
+    return Outcome(payload=payload, remarks=tuple(remarks), records=tuple(records))
+
+
+def _protection(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a path below site-packages is kept by `strip.keep`.
+
+    `*` reaches across folders; a pattern that names a folder keeps all below it.
+    """
+    if not patterns:
+        return lambda _: False
+    spellings = []
+    for pattern in patterns:
+        plain = pattern.rstrip("/")
+        # `**/x` is also an x at the top.
+        for spelling in {plain, plain.removeprefix("**/")}:
+            spellings += [fnmatch.translate(spelling), fnmatch.translate(f"{spelling}/*")]
+    expression = re.compile("|".join(spellings))
+    return lambda path: expression.match(path) is not None
+
+
+def _checked(
+    item: Pass, payload: Payload, edits: Iterable[Edit], protected: Callable[[str], bool]
+) -> list[Edit]:
+    """The edits, with those of protected files turned into Keep. Raises ValueError for a bug."""
+    seen: set[str] = set()
+    result: list[Edit] = []
+    for edit in edits:
+        if edit.path in seen:
+            raise ValueError(f"pass '{item.name}' plans two edits of {edit.path}")
+        seen.add(edit.path)
+        if isinstance(edit, Add) == (edit.path in payload):
+            state = "exists" if isinstance(edit, Add) else "does not exist"
+            raise ValueError(
+                f"pass '{item.name}': {type(edit).__name__} of {edit.path}, which {state}"
+            )
+        if isinstance(edit, Remove | Rewrite) and protected(
+            payload.in_site(edit.path) or edit.path
+        ):
+            result.append(Keep(path=edit.path, reason="kept by strip.keep"))
+        else:
+            result.append(edit)
+    return result
+
+
+def _applied(payload: Payload, edits: list[Edit]) -> Payload:
+    added: list[FileEntry] = [edit.entry for edit in edits if isinstance(edit, Add)]
+    added += [
+        payload[edit.path].with_content(edit.source) for edit in edits if isinstance(edit, Rewrite)
+    ]
+    removed = [edit.path for edit in edits if isinstance(edit, Remove)]
+    return payload.updated(add=added, remove=removed) if added or removed else payload
+
+
+def _remark(item: Pass, edit: Edit, before: Payload, after: Payload) -> Remark:
+    old, new = before.get(edit.path), after.get(edit.path)
+    entry = new or before[edit.path]
+    action: Literal["remove", "rewrite", "add", "keep"]
+    match edit:
+        case Remove():
+            action = "remove"
+        case Rewrite():
+            action = "rewrite"
+        case Add():
+            action = "add"
+        case Keep():
+            action = "keep"
+    return Remark(
+        pass_name=item.name,
+        action=action,
+        path=edit.path,
+        distribution=entry.distribution,
+        reason=edit.reason,
+        bytes_before=old.size if old else 0,
+        bytes_after=new.size if new else 0,
+    )

@@ -1,0 +1,83 @@
+"""The only door to subprocesses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerpack.errors import BuildToolError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """How a process ended: its exit code, standard output and standard error as text."""
+
+    returncode: int
+    output: str
+    errors: str
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines that it printed, standard error first, for an error message."""
+        text = (self.errors.strip() or self.output.strip()).splitlines()
+        return "\n".join(text[-lines:])
+
+
+def run(
+    arguments: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    input_text: str | None = None,
+) -> Result:
+    """Run a program to its end, without a shell.
+
+    `environment` is added to this process's; `on_line` gets every line of standard output while it
+    runs. Raises BuildToolError when the program cannot be started; a non-zero exit is for the
+    caller to judge.
+    """
+    try:
+        process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
+            stdin=subprocess.PIPE if input_text is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise BuildToolError(f"{arguments[0]} cannot be started: {error.strerror}") from None
+    with process:
+        try:
+            return _collect(process, on_line, input_text)
+        except BaseException:
+            # A cancelled build leaves no process behind.
+            process.kill()
+            raise
+
+
+def _collect(
+    process: subprocess.Popen[str], on_line: Callable[[str], None] | None, input_text: str | None
+) -> Result:
+    if on_line is None:
+        output, errors = process.communicate(input_text)
+        return Result(returncode=process.returncode, output=output, errors=errors)
+    assert process.stdout is not None and process.stderr is not None  # noqa: S101
+    # Standard error is drained beside standard output, or a full pipe would stop the program.
+    caught: list[str] = []
+    stream = process.stderr
+    drain = threading.Thread(target=lambda: caught.append(stream.read()), daemon=True)
+    drain.start()
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        on_line(line.rstrip("\n"))
+    drain.join()
+    return Result(returncode=process.wait(), output="".join(lines), errors="".join(caught))

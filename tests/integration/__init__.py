@@ -1,0 +1,1 @@
+"""Stages and commands against a package index on this machine."""

@@ -1,0 +1,1 @@
+"""Independent implementations that the recipes' answers are checked against: numpy alone."""

@@ -1,0 +1,60 @@
+"""The installed `layerpack` command, run as a user would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "layerpack"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def environment(cache: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment, with the cache folder, and no colours or width of a terminal."""
+    return {
+        **os.environ,
+        "LAYERPACK_CACHE_DIR": str(cache),
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+        **(extra or {}),
+    }
+
+
+def layerpack(
+    *arguments: str | Path, folder: Path, cache: Path, extra: Mapping[str, str] | None = None
+) -> Ended:
+    """Run `layerpack ARGUMENTS` in `folder` to its end."""
+    result = subprocess.run(
+        [str(COMMAND), *map(str, arguments)],
+        cwd=folder,
+        env=environment(cache, extra),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ended(code=result.returncode, output=result.stdout, errors=result.stderr)
+
+
+def start(*arguments: str | Path, folder: Path, cache: Path) -> subprocess.Popen[str]:
+    """Start `layerpack ARGUMENTS` in a process group of its own."""
+    return subprocess.Popen(
+        [str(COMMAND), *map(str, arguments)],
+        cwd=folder,
+        env=environment(cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from layerpack.manifest import FileRecord
+from layerpack.report.advice import Advice
+from layerpack.report.model import size_report
+
+from .builds import Build, build, file, remark, too_large
+
+ON = ("symbols", "tests", "docs", "sources")
+
+
+def _advice(built: Build) -> dict[str, Advice]:
+    return {advice.keys[0]: advice for advice in size_report(*built).advice}
+
+
+def _over(*files: FileRecord, passes: tuple[str, ...] = ON, runtime: str = "python3.12") -> Build:
+    huge = file("python/huge/x.bin", 262_144_000, 1000, "huge", "demo-huge")
+    return build([huge, *files], passes=passes, runtime=runtime)
+
+
+def test_each_advice_has_the_measured_bytes_of_the_files_concerned() -> None:
+    advice = _advice(too_large())
+
+    assert {key: item.bytes for key, item in advice.items()} == {
+        "strip.symbols: true": 153_857_136 + 29_100_000 + 20_000_000,
+        "assets": 90_900_000,
+        "strip.runtime-provided: true": 21_000_000,
+        "strip.bytecode: none": 5_000_000,
+        "strip.spacy-languages: [en]": 403_000,
+        "requirements": 187_957_136 + 20_412_500 + 21_000_000 + 6_300_000,
+        "layers.direct-upload: false": 83_200_000,
+    }
+    assert list(advice)[:6] == [
+        "strip.symbols: true",
+        "assets",
+        "strip.runtime-provided: true",
+        "strip.bytecode: none",
+        "strip.spacy-languages: [en]",
+        "requirements",
+    ]
+
+
+def test_the_largest_contributors_are_named_largest_first() -> None:
+    advice = _advice(too_large())
+
+    assert [(item.name, item.bytes) for item in advice["requirements"].largest] == [
+        ("mxnet", 187_957_136),
+        ("botocore", 21_000_000),
+        ("spacy", 20_412_500),
+        ("en-core-web-sm", 6_300_000),
+    ]
+    assert [item.name for item in advice["strip.spacy-languages: [en]"].largest] == [
+        "spacy/lang/fr",
+        "spacy/lang/de",
+    ]
+
+
+def test_a_zip_that_one_file_fills_is_not_to_be_cut() -> None:
+    advice = _advice(too_large())["layers.direct-upload: false"]
+    assert advice.subject == "demo-encoder"
+    assert "its largest file alone is over" in advice.text
+    assert advice.largest[0].name == "assets/encoder/model.params"
+
+
+def test_a_zip_of_many_files_can_be_spread_over_more_layers() -> None:
+    files = [file(f"python/a/{n}", 30_000_000, 30_000_000, "a", "demo-a") for n in range(2)]
+    (advice,) = size_report(*build(files)).advice
+    assert advice.keys == ("layers.direct-upload", "layers.max")
+    assert advice.bytes == 60_000_000
+
+
+def test_nothing_is_advised_that_the_build_does_not_show() -> None:
+    assert list(_advice(_over())) == ["requirements"]
+
+
+def test_passes_that_ran_are_not_advised() -> None:
+    library = file("python/a/x.cpython-312-x86_64-linux-gnu.so", 5000, 900, "a", "demo-a")
+    tests = file("python/a/tests/test_x.py", 700, 90, "a", "demo-a")
+
+    assert list(_advice(_over(library, tests))) == ["requirements"]
+    off = _advice(_over(library, tests, passes=("docs", "sources")))
+    assert off["strip.symbols: true"].bytes == 5000
+    assert off["strip.tests: true"].bytes == 700
+
+
+def test_a_pass_that_only_kept_files_has_run_too() -> None:
+    tests = file("python/a/tests/test_x.py", 262_144_000, 90, "a", "demo-a")
+    kept = remark("tests", "keep", tests.path, "is imported", (tests.size, tests.size))
+    assert "strip.tests: true" not in _advice(build([tests], [kept]))
+
+
+def test_a_file_named_tests_is_no_test_suite() -> None:
+    assert "strip.tests: true" not in _advice(
+        _over(file("python/a/tests.py", 10, 5, "a", "demo-a"), passes=())
+    )
+
+
+def test_languages_with_a_pipeline_are_kept() -> None:
+    built = _over(
+        file("python/spacy/lang/de/x.py", 100, 50, "spacy", "demo-a"),
+        file("python/spacy/lang/en/x.py", 200, 50, "spacy", "demo-a"),
+        file("python/spacy/lang/fr/x.py", 400, 50, "spacy", "demo-a"),
+        file("python/de_core_news_sm/model", 10, 5, "de-core-news-sm", "demo-a"),
+    )
+    assert _advice(built)["strip.spacy-languages: [de]"].bytes == 600
+
+
+def test_one_language_alone_is_no_advice() -> None:
+    built = _over(file("python/spacy/lang/en/x.py", 200, 50, "spacy", "demo-a"))
+    assert list(_advice(built)) == ["requirements"]
+
+
+def test_a_runtime_that_is_not_known_any_more_gives_no_advice_about_it() -> None:
+    botocore = file("python/botocore/x", 100, 50, "botocore", "demo-a")
+    assert "strip.runtime-provided: true" in _advice(_over(botocore))
+    assert "strip.runtime-provided: true" not in _advice(_over(botocore, runtime="python2.7"))
