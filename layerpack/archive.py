@@ -19,7 +19,7 @@ from pathlib import Path
 
 import deflate
 
-from layerpack.errors import BuildToolError
+from layerpack.errors import BuildToolError, LimitError
 from layerpack.payload import FileEntry
 from layerpack.units import sha256_bytes, sha256_file, write_aside, write_bytes
 
@@ -61,8 +61,10 @@ class Packed:
         return self.source.read_bytes()[_KEPT.size :]
 
 
-# A kept file begins with its method and CRC-32.
-_KEPT = struct.Struct("<HI")
+# A kept file begins with its method, its content's CRC-32 and that of the compressed bytes.
+_KEPT = struct.Struct("<HII")
+# What the format counts and measures without its Zip64 extension.
+_MEMBERS_MAX, _BYTES_MAX = 0xFFFF, 0xFFFFFFFF
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,20 +126,23 @@ def compress_all(
 
 def _kept(path: Path) -> Packed | None:
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_KEPT.size)
-            size = os.fstat(stream.fileno()).st_size - _KEPT.size
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    if size < 0:
+    if len(data) < _KEPT.size:
         return None
-    method, crc = _KEPT.unpack(head)
+    method, crc, own = _KEPT.unpack_from(data)
+    size = len(data) - _KEPT.size
+    # A loss of power can leave a file short: a damaged one is made anew.
+    if zlib.crc32(memoryview(data)[_KEPT.size :]) != own:
+        return None
     return Packed(method=method, crc=crc, size=size, source=path)
 
 
 def _keep(source: Path, sha256: str, destination: Path) -> None:
     packed = _pack(source, sha256)
-    write_bytes(destination, _KEPT.pack(packed.method, packed.crc) + packed.read())
+    data = packed.read()
+    write_bytes(destination, _KEPT.pack(packed.method, packed.crc, zlib.crc32(data)) + data)
 
 
 def _pack(source: Path, sha256: str) -> Packed:
@@ -160,7 +165,10 @@ def member_size(entry: FileEntry, packed: Packed) -> int:
 
 
 def write_zip(path: Path, entries: Iterable[FileEntry], packed: dict[str, Packed]) -> ZipRecord:
-    """Write a zip of the entries, sorted by path (aside, then renamed)."""
+    """Write a zip of the entries, sorted by path (aside, then renamed).
+
+    Raises LimitError for more members or bytes than a zip without Zip64 can hold.
+    """
     directory = []
     unzipped = 0
     count = 0
@@ -178,6 +186,12 @@ def write_zip(path: Path, entries: Iterable[FileEntry], packed: dict[str, Packed
             directory.append(_CENTRAL.pack(*head, attributes, offset) + name)
             unzipped += entry.size
             count += 1
+            if count > _MEMBERS_MAX or stream.tell() > _BYTES_MAX:
+                raise LimitError(
+                    f"{path.name} would hold more than a zip can: {count:,} files, "
+                    f"{stream.tell():,} bytes",
+                    "Leave files out, or pack the data of an asset into fewer.",
+                )
         start = stream.tell()
         listing = b"".join(directory)
         end = _END.pack(b"PK\5\6", 0, 0, count, count, len(listing), start, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import urllib.error
@@ -133,7 +134,7 @@ def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Pat
                     stream.write(chunk)
                     context.progress(stream.tell(), max(total, stream.tell()))
                 size = stream.tell()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise ResolveError(
                 f"{context.recipe.path}: assets.{asset.name}: {url} cannot be downloaded: {reason}",

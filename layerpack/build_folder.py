@@ -43,13 +43,14 @@ class BuildFolder:
                 if self.path.exists():
                     shutil.rmtree(former, ignore_errors=True)
                 else:
-                    former.rename(self.path)
+                    former.rename(self.path.resolve())
             yield
 
     def _check(self) -> None:
         if self.path.is_dir():
+            # Not the manifest alone: web pages and browser extensions have one of that name too.
             names = {entry.name for entry in self.path.iterdir()}
-            if names and "manifest.json" not in names:
+            if names and not {"manifest.json", _STATE} <= names:
                 raise UsageError(
                     f"{self.path} holds other things than a build, and would be replaced",
                     "Choose another --output, or remove the folder.",
@@ -70,7 +71,7 @@ class BuildFolder:
     @contextmanager
     def replacing(self, key: str) -> Iterator[Path]:
         """Give an empty folder beside this one; on success it takes this one's place."""
-        aside = self.path.with_name(f".{self.path.name}.new")
+        aside = self._beside("new")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
@@ -81,13 +82,19 @@ class BuildFolder:
                 if path.is_file()
             }
             write_text(aside / _STATE, json.dumps({"key": key, "files": files}))
-            if self.path.exists():
-                self.path.rename(self._former)
-            aside.rename(self.path)
-            shutil.rmtree(self._former, ignore_errors=True)
+            place, former = self.path.resolve(), self._former
+            if place.exists():
+                place.rename(former)
+            aside.rename(place)
+            shutil.rmtree(former, ignore_errors=True)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
     @property
     def _former(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.former")
+        return self._beside("former")
+
+    def _beside(self, kind: str) -> Path:
+        # Resolved, for `--output .` and for a link to a folder.
+        absolute = self.path.resolve()
+        return absolute.with_name(f".{absolute.name}.{kind}")

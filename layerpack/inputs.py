@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import cache
 from pathlib import Path
 
 from layerpack import __version__
 from layerpack.errors import RecipeError
-from layerpack.interpreters import find_interpreter, interpreter_version
 from layerpack.lock import Lock
 from layerpack.payload import FileEntry
 from layerpack.recipe import Recipe
@@ -38,6 +38,11 @@ def function_entries(recipe: Recipe) -> tuple[FileEntry, ...] | None:
             f"{recipe.path}: function.source: {root} is not a folder",
             "The function's code is a folder beside the recipe.",
         )
+    for linked in sorted(path for path in root.rglob("*") if path.is_symlink() and path.is_dir()):
+        raise RecipeError(
+            f"{recipe.path}: function.source: {linked} is a link to a folder",
+            "Put the folder itself there.",
+        )
     entries = []
     for path in sorted_walk(root):
         if _LEFTOVERS & set(path.parts) or path.suffix == ".pyc":
@@ -61,26 +66,44 @@ def function_entries(recipe: Recipe) -> tuple[FileEntry, ...] | None:
 def _need(recipe: Recipe, key: str, value: str) -> None:
     path = recipe.folder / value
     if not path.exists():
-        raise RecipeError(f"{recipe.path}: {key}: {path} does not exist")
+        near = difflib.get_close_matches(
+            path.name, sorted(other.name for other in path.parent.glob("*")), n=1
+        )
+        raise RecipeError(
+            f"{recipe.path}: {key}: {path} does not exist",
+            f"Did you mean {path.with_name(near[0])}?" if near else "",
+        )
 
 
-def build_key(recipe: Recipe, lock: Lock) -> str:
-    """A key of all that a build's bytes depend on, this program included."""
-    interpreter = find_interpreter(recipe.profile)
+def build_key(recipe: Recipe, lock: Lock, *, interpreter: bool) -> str:
+    """A key of all that a build's bytes depend on, this program included.
+
+    `interpreter`: whether there is one of the target's version, without which no bytecode is
+    compiled. Its patch version is left out: bytecode is the same for all of them (PEP 3147), and
+    asking for it would take longer than all the rest.
+    """
     return key_of(
         __version__,
         _code_digest(),
         recipe.model_dump(mode="json", by_alias=True),
         lock.sha256,
-        interpreter_version(interpreter) if interpreter else "",
+        interpreter,
         [(path, digest) for path, digest in _local_files(recipe)],
     )
 
 
 def _local_files(recipe: Recipe) -> list[tuple[str, str]]:
     names = [asset.file for asset in recipe.assets if asset.file]
-    # A prepare script may import its neighbours.
-    names += [str(Path(asset.prepare).parent) for asset in recipe.assets if asset.prepare]
+    for asset in recipe.assets:
+        if asset.prepare:
+            # A script may import its neighbours. Data beside it does not count (nor, then, does a
+            # build folder there): what a script reads is the asset's source.
+            home = (recipe.folder / asset.prepare).parent
+            names += [
+                (home / path).relative_to(recipe.folder).as_posix()
+                for path in sorted_walk(home)
+                if path.suffix == ".py"
+            ]
     names += [text.split(":")[0] for text in recipe.passes]
     names += [workload.event for workload in recipe.workloads]
     if recipe.function is not None:

@@ -1,4 +1,4 @@
-"""Finding the target's Python: on PATH, through `uv python find`, or under a pyenv root."""
+"""Finding the target's Python: on PATH, under a pyenv root, or through `uv python find`."""
 
 from __future__ import annotations
 
@@ -51,15 +51,22 @@ def _candidates(python: str) -> Iterator[Path]:
         yield Path(getattr(sys, "_base_executable", sys.executable))
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         yield Path(folder or ".") / f"python{python}"
+    for root in (os.environ.get("PYENV_ROOT"), "~/.pyenv"):
+        if root:
+            versions = Path(root).expanduser() / "versions"
+            for version in sorted(versions.glob(f"{python}.*"), key=_patch, reverse=True):
+                yield version / "bin" / f"python{python}"
+    # Last, as uv takes longest to answer.
     arguments = [sys.executable, "-m", "uv", "python", "find", "--no-project", "--system", python]
     found = process.run(arguments)
     if found.returncode == 0:
         yield Path(found.output.strip())
-    for root in (os.environ.get("PYENV_ROOT"), "~/.pyenv"):
-        if root:
-            versions = Path(root).expanduser() / "versions"
-            for version in sorted(versions.glob(f"{python}.*"), reverse=True):
-                yield version / "bin" / f"python{python}"
+
+
+def _patch(folder: Path) -> int:
+    """The patch version of a pyenv folder such as `3.12.10`; -1 for `3.12-dev` and the like."""
+    patch = folder.name.rpartition(".")[2]
+    return int(patch) if patch.isdigit() else -1
 
 
 def _answers(path: Path, python: str) -> bool:

@@ -181,12 +181,20 @@ def _split(groups: Iterable[Group], size: Callable[[FileEntry], int], room: int)
 def _named(bins: Sequence[Sequence[Group]], name: str) -> tuple[PlannedLayer, ...]:
     """Each layer is called after its largest group, which keeps the name while others come and
     go; layers are sorted by name."""
-    layers = []
-    for one in bins:
+    layers: list[PlannedLayer] = []
+    taken: set[str] = set()
+    for one in sorted(bins, key=lambda one: sorted((part.is_asset, part.name) for part in one)):
         ordered = sorted(one, key=lambda part: (-_step(part.zipped), part.name))
         # Lambda's layer names allow letters, digits, '-' and '_' only.
         leader = "".join(c if c.isalnum() or c in "-_" else "-" for c in ordered[0].name)
-        layers.append(PlannedLayer(name=f"{name}-{leader}", groups=tuple(ordered)))
+        # An asset may be called as a distribution is, or a distribution as another's second part.
+        candidates = [
+            f"{name}-{leader}",
+            *(f"{name}-{leader}-{n}" for n in range(2, len(bins) + 2)),
+        ]
+        chosen = next(candidate for candidate in candidates if candidate not in taken)
+        taken.add(chosen)
+        layers.append(PlannedLayer(name=chosen, groups=tuple(ordered)))
     return tuple(sorted(layers, key=lambda layer: layer.name))
 
 

@@ -105,7 +105,7 @@ class Lock:
             )
         except (KeyError, ValueError) as error:
             raise ResolveError(
-                f"{path} is damaged: {error}", f"Remove it, or make it anew: layerpack lock {path}"
+                f"{path} is damaged: {error}", "Remove it; the next `layerpack lock` makes it anew."
             ) from None
 
     @property
@@ -152,7 +152,8 @@ def resolving_digest(recipe: Recipe) -> str:
         recipe.architecture,
         sorted(str(Requirement(text)) for text in recipe.requirements),
         sorted(recipe.build.from_source),
-        sorted(asset.wheel for asset in recipe.assets if asset.wheel),
+        # In order: the lock lists the assets' pins as the recipe lists the assets.
+        [asset.wheel for asset in recipe.assets if asset.wheel],
         recipe.resolve.model_dump(mode="json"),
     )
 

@@ -112,9 +112,10 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     lock = current_lock(recipe, options, events)
     folder = BuildFolder(output_folder(recipe, options))
     with folder.locked(options.cache.folder("locks")):
-        key = build_key(recipe, lock)
-        fresh = folder.is_fresh(key)
+        fresh = is_fresh(folder, recipe, lock)
         if not fresh:
+            has_python = find_interpreter(recipe.profile) is not None
+            key = build_key(recipe, lock, interpreter=has_python)
             built = _Run(recipe, lock, options.cache, events).payload(function)
             events.step("compressing and writing the layers")
             with folder.replacing(key) as aside:
@@ -164,7 +165,6 @@ class _Run:
         limits = LambdaLimits.load()
         taken = sum(entry.size for entry in function or ())
         taken += sum(entry.size for files in licences.values() for entry in files)
-        self.events.step("stripping")
         outcome = run_passes(
             payload,
             passes_for(self.recipe),
@@ -177,7 +177,9 @@ class _Run:
                 interpreter=find_interpreter(self.profile),
                 progress=self.events.progress,
             ),
+            on_pass=lambda one: self.events.step(f"pass {one.name}: {one.summary}"),
         )
+        self.events.step("looking for system libraries again, after the passes")
         # What the passes left must still be closed, or a pass took a library that is needed.
         close_over(outcome.payload, self.profile, lambda soname: None, bundle=False)
         return Built(
@@ -224,6 +226,17 @@ class _Run:
         return unpack(wheel, self.cache).files, wheel.path.name, wheel.sha256
 
 
+def is_fresh(folder: BuildFolder, recipe: Recipe, lock: Lock) -> bool:
+    """Whether the folder holds the build of the recipe and the lock as they are now.
+
+    Most builds had an interpreter: looking for one takes long, so that is tried first without.
+    """
+    return folder.is_fresh(build_key(recipe, lock, interpreter=True)) or (
+        folder.is_fresh(build_key(recipe, lock, interpreter=False))
+        and find_interpreter(recipe.profile) is None
+    )
+
+
 def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
     """What `build` would do, without doing it (`--dry-run`): nothing is downloaded or written."""
     recipe = Recipe.load(recipe_path)
@@ -233,7 +246,7 @@ def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
     if options.locked and reason:
         raise ResolveError(f"the lock {recipe.lock_path} does not hold: {reason}")
     folder = BuildFolder(output_folder(recipe, options))
-    fresh = not reason and lock is not None and folder.is_fresh(build_key(recipe, lock))
+    fresh = not reason and lock is not None and is_fresh(folder, recipe, lock)
     return {
         "recipe": str(recipe_path),
         "runtime": recipe.runtime,

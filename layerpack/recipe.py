@@ -27,7 +27,7 @@ from layerpack.units import parse_size
 from layerpack.yaml_border import read_model
 
 # Lambda's own pattern for layer names; the full ARN may be 140 characters, so a name stays short.
-_NAME = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def _runtime(value: str) -> str:
@@ -36,8 +36,15 @@ def _runtime(value: str) -> str:
     return value
 
 
+def _layers(value: int) -> int:
+    limit = LambdaLimits.load().layers
+    if value > limit:
+        raise ValueError(f"at most {limit}: Lambda takes no more layers a function")
+    return value
+
+
 def _name(value: str) -> str:
-    if not _NAME.match(value):
+    if not _NAME.fullmatch(value):
         raise ValueError(f"'{value}' is not a layer name: letters, digits, '-' and '_', at most 64")
     return value
 
@@ -235,17 +242,12 @@ class Strip(_Model):
 class Layers(_Model):
     """How the payload is cut into layers."""
 
-    max: int = Field(default_factory=lambda: LambdaLimits.load().layers, ge=1)
+    max: Annotated[int, AfterValidator(_layers)] = Field(
+        default_factory=lambda: LambdaLimits.load().layers, ge=1
+    )
     """At most so many layers (Lambda: 5 a function)."""
     direct_upload: bool = True
     """Keep each zip small enough for an upload without S3, where that is possible."""
-
-    @model_validator(mode="after")
-    def _at_most(self) -> Self:
-        limit = LambdaLimits.load().layers
-        if self.max > limit:
-            raise ValueError(f"'max' is at most {limit}: Lambda takes no more layers a function")
-        return self
 
 
 class Recipe(_Model):

@@ -57,7 +57,7 @@ class _Libraries:
             library = read_file(entry.source)
         except ElfError as error:
             # Foreign machines and 32 bits are somebody's test data; Python would not load them.
-            if "machine" in str(error) or "64-bit" in str(error):
+            if any(word in str(error) for word in ("machine", "64-bit", "little-endian")):
                 return
             raise VerificationError(f"{entry.path} is no sound library: {error}") from None
         if library.machine != self.profile.machine:
@@ -126,10 +126,14 @@ def _missing(missing: dict[str, str], profile: RuntimeProfile, bundle: bool) -> 
         else "Set `system-libraries: auto` to bundle them."
     )
     return VerificationError(
-        f"{profile.runtime} on {profile.architecture} lacks shared libraries:\n"
-        + "\n".join(lines[:_MOST_SHOWN]),
+        f"{profile.runtime} on {profile.architecture} lacks shared libraries:\n" + _shown(lines),
         hint,
     )
+
+
+def _shown(lines: list[str]) -> str:
+    more = len(lines) - _MOST_SHOWN
+    return "\n".join(lines[:_MOST_SHOWN] + ([f"  ... and {more} more"] if more > 0 else []))
 
 
 def _check_versions(libraries: _Libraries) -> None:
@@ -139,12 +143,10 @@ def _check_versions(libraries: _Libraries) -> None:
         for problem in _too_new(path, libraries)
     ]
     if problems:
-        more = len(problems) - _MOST_SHOWN
-        shown = problems[:_MOST_SHOWN] + ([f"  ... and {more} more"] if more > 0 else [])
         profile = libraries.profile
         raise VerificationError(
             f"libraries are too new for {profile.runtime} on {profile.architecture} "
-            f"({profile.system}):\n" + "\n".join(shown),
+            f"({profile.system}):\n" + _shown(problems),
             "Choose versions with wheels for an older manylinux, or a newer runtime.",
         )
 

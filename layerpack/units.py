@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|kB|KiB|MiB|GiB)?\s*$")
+_SIZE = re.compile(r"^\s*(\d{1,15}(?:\.\d+)?)\s*(B|KB|MB|GB|kB|KiB|MiB|GiB)?\s*$")
 # Lambda's "250 MB" is 262,144,000 bytes: its MB is 2**20, and so is ours wherever a size is read.
 _FACTOR = {"B": 1, "KB": 2**10, "kB": 2**10, "KiB": 2**10, "MB": 2**20, "MiB": 2**20}
 _FACTOR |= {"GB": 2**30, "GiB": 2**30}
@@ -26,7 +26,7 @@ def parse_size(text: str | int) -> int:
     """
     if isinstance(text, int):
         return text
-    match = _SIZE.match(text)
+    match = _SIZE.match(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"'{text}' is not a size; write bytes, or a number with KB, MB or GB")
     return int(float(match[1]) * _FACTOR[match[2] or "B"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,6 +14,16 @@ from layerpack.errors import RecipeError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Location = tuple[str | int, ...]
+
+# Aliases multiply (nine of nine of nine ...): far above any recipe, soon reached by such a file.
+_MOST_VALUES = 100_000
+
+# What pydantic calls by Python's names, in YAML's.
+_EXPECTED = {
+    "tuple_type": "expected a list",
+    "too_short": "expected at least one item",
+    "model_type": "expected a mapping",
+}
 
 # YAML 1.1 reads `python: 3.10` as the number 3.1, and `no` as false: say so where it may matter.
 _QUOTE_HINT = "write it in quotes if it is meant as text"
@@ -36,6 +47,8 @@ def read_model(model: type[ModelT], path: Path) -> ModelT:
         value = _construct(node, (), lines)
     except yaml.YAMLError as error:
         raise RecipeError(_syntax(path, error), "Mend the YAML at that place.") from None
+    except RecursionError:
+        raise RecipeError(f"{path}: not valid YAML for a recipe: nested too deeply") from None
     if not isinstance(value, dict):
         raise RecipeError(f"{path}:1: expected a mapping with at least: {_required(model)}")
     try:
@@ -46,16 +59,18 @@ def read_model(model: type[ModelT], path: Path) -> ModelT:
 
 def _nearby(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path()
-    names = [str(other) for other in sorted(folder.glob("*.yaml"))]
-    near = difflib.get_close_matches(str(path), names, n=1, cutoff=0.5)
+    names = sorted(other.name for other in folder.glob("*.yaml"))
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     if near:
-        return f"Did you mean {near[0]}?"
+        return f"Did you mean {folder / near[0]}?"
     return f"Recipes in {folder}: {', '.join(names)}" if names else ""
 
 
 def _syntax(path: Path, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    if problem.startswith("but "):
+        problem = f"{getattr(error, 'context', '')}, {problem}"
     where = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
     return f"{path}{where}: not valid YAML: {problem}"
 
@@ -68,6 +83,11 @@ def _construct(node: yaml.Node | None, location: Location, lines: dict[Location,
     """Plain values of a node; fills `lines` with the line (from 1) of every location."""
     if node is None:
         return None
+    if len(lines) > _MOST_VALUES:
+        raise yaml.MarkedYAMLError(
+            problem=f"more than {_MOST_VALUES} values (aliases of aliases?)",
+            problem_mark=node.start_mark,
+        )
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         result: dict[Any, Any] = {}
@@ -89,11 +109,20 @@ def _scalar(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
         value = loader.construct_object(node, deep=True)
-    except ValueError as error:
-        # SafeLoader lets e.g. an impossible date through as a bare ValueError.
-        raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
+    except (ValueError, LookupError, AttributeError) as error:
+        # SafeLoader lets an impossible date, `!!bool maybe` and the like through as they come.
+        problem = (
+            str(error) if isinstance(error, ValueError) else f"'{node.value}' is no {node.tag[18:]}"
+        )
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
     try:
         hash(value)
+        # A lone surrogate (an escape in double quotes) can be in no file.
+        str(value).encode()
+    except UnicodeEncodeError as error:
+        raise yaml.MarkedYAMLError(
+            problem=f"no such character: {error.reason}", problem_mark=node.start_mark
+        ) from None
     except TypeError:
         raise yaml.MarkedYAMLError(
             problem="a key must be plain text", problem_mark=node.start_mark
@@ -136,7 +165,7 @@ def _first(
     shown = "nothing" if got is None else repr(got)
     if len(shown) > 60:
         shown = shown[:57] + "..."
-    message = message[0].lower() + message[1:]
+    message = _EXPECTED.get(kind) or message[0].lower() + message[1:]
     return RecipeError(f"{at}: {key}: {message}, got {shown}", _suggest(kind, detail))
 
 
@@ -150,12 +179,10 @@ def _suggest(kind: str, detail: Any) -> str:
         near = difflib.get_close_matches(str(got), expected, n=1, cutoff=0.5)
         return f"Did you mean '{near[0]}'?" if near else ""
     if kind == "value_error" and isinstance(got, str):
-        words = str(detail["msg"]).replace(",", " ").replace(";", " ").split()
-        near = difflib.get_close_matches(
-            got, [w for w in words if w != f"'{got}'"], n=1, cutoff=0.7
-        )
+        known = str(detail["msg"]).partition("; known are ")[2].split(", ")
+        near = difflib.get_close_matches(got, known, n=1, cutoff=0.7)
         return f"Did you mean '{near[0]}'?" if near else ""
-    if kind == "string_type" and isinstance(got, int | float | bool):
+    if kind == "string_type" and isinstance(got, int | float | bool | date):
         return f"YAML read a {type(got).__name__} here: {_QUOTE_HINT}."
     return ""
 

@@ -6,6 +6,8 @@ so that a build with a warm cache asks no index.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import sys
@@ -19,13 +21,14 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from layerpack import process
 from layerpack.builders.api import BuildContext, WheelFile
 from layerpack.cache import Cache
-from layerpack.errors import LayerpackError, ResolveError
+from layerpack.errors import BuildToolError, LayerpackError, ResolveError
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked
 from layerpack.units import folder_aside, sha256_file
 
 # Downloads wait for the network, and pip takes one file at a time.
 _PARALLEL = 4
+_DISK_FULL = os.strerror(errno.ENOSPC)
 _NO_MATCH = re.compile(r"No matching distribution found|Could not find a version")
 
 
@@ -85,9 +88,12 @@ def _note_key(pin: Locked, context: BuildContext) -> tuple[object, ...]:
 def store_wheel(cache: Cache, file: Path, sha256: str) -> Path:
     """Move a wheel into the cache under its hash; returns its place there."""
     home = cache.folder("wheels") / sha256
+    kept = home / file.name
+    if home.is_dir() and not (kept.is_file() and sha256_file(kept) == sha256):
+        shutil.rmtree(home, ignore_errors=True)
     with folder_aside(home) as folder:
         file.rename(folder / file.name)
-    return home / file.name
+    return kept
 
 
 def download(pins: Sequence[Locked], context: BuildContext) -> dict[str, WheelFile]:
@@ -188,11 +194,15 @@ def wheel_name(file: Path) -> tuple[str, str, frozenset[Tag]]:
 
 def download_error(
     pins: Sequence[Locked], result: process.Result, profile: RuntimeProfile
-) -> ResolveError:
+) -> ResolveError | BuildToolError:
     """What pip's failure means for the user."""
     text = result.errors
     named = next(
-        (pin for pin in pins if re.search(rf"\b{re.escape(pin.name)}==", text.replace("_", "-"))),
+        (
+            pin
+            for pin in pins
+            if re.search(rf"(?<![\w.-]){re.escape(pin.name)}==", text.replace("_", "-"))
+        ),
         pins[0] if len(pins) == 1 else None,
     )
     who = f"{named.name}=={named.version}" if named else ", ".join(pin.name for pin in pins)
@@ -202,6 +212,11 @@ def download_error(
             f"{who}: the downloaded file's hash {got[1] if got else ''} is not in the lock",
             "The index serves another file than was locked, or the download was damaged. Look "
             "into it before you run `layerpack lock` again.",
+        )
+    if _DISK_FULL in text:
+        return BuildToolError(
+            f"downloading {who} failed: {_DISK_FULL}",
+            "Free some space, or choose another --cache-dir.",
         )
     if _NO_MATCH.search(text):
         return ResolveError(

@@ -87,12 +87,15 @@ def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
 def _failure(
     pin: Locked, result: process.Result, context: BuildContext
 ) -> BuildToolError | ResolveError:
-    text = result.errors + result.output
-    if "DO NOT MATCH THE HASHES" in text or "No matching distribution found" in text:
+    text = result.output + result.errors
+    # Of the source itself; a build requirement that cannot be had is a failed build.
+    if "DO NOT MATCH THE HASHES" in text or f"distribution found for {pin.name}==" in text:
         return download_error([pin], result, context.profile)
     log = context.cache.folder("logs") / f"{pin.name}-{pin.version}.log"
     write_text(log, text)
-    lines = [line for line in text.splitlines() if line.strip()]
+    # What the build itself printed; after it come pip's own words, the same for every failure.
+    own = result.errors.split("error: subprocess-exited-with-error")[0]
+    lines = [line.strip() for line in own.splitlines() if line.strip()]
     return BuildToolError(
         f"building {pin.name}=={pin.version} from source failed; its last lines:\n"
         + "\n".join(f"  {line}" for line in lines[-15:])

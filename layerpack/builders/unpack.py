@@ -10,6 +10,7 @@ import json
 import stat
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -155,10 +156,17 @@ def _install(path: Path, root: Path) -> None:
             warnings.simplefilter("ignore", RuntimeWarning)
             source.validate_record(validate_contents=False)
             install(source=source, destination=destination, additional_metadata={})
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
-        raise ResolveError(f"{path.name} is damaged: {error}", _DAMAGED) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        raise ResolveError(f"{path.name} is damaged: {_issue(error, path)}", _DAMAGED) from None
     except FileExistsError as error:
         raise ResolveError(f"{path.name} has two members for one path: {error}") from None
+
+
+def _issue(error: Exception, path: Path) -> str:
+    """What is wrong: installer lists every member that RECORD lacks; the first will do."""
+    issues = getattr(error, "issues", None) or [str(error)]
+    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+    return str(issues[0]).replace(f"In {path}, ", "") + more
 
 
 def _index(root: Path) -> Iterable[tuple[str, int, int, str]]:

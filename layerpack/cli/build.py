@@ -27,7 +27,9 @@ def build(
     verbose: Verbose = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Build a recipe into layers, and print their sizes against the limits.
+    """Build a recipe into layers.
+
+    Prints their sizes against the limits.
 
     Exit codes: 0 done, 3 built but over a limit, 4 recipe, 5 resolve or download, 6 build tool,
     7 verification.

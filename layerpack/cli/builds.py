@@ -46,8 +46,8 @@ def only_build() -> Path:
 
 def _of_recipe(path: Path) -> Path:
     from layerpack.build_folder import BuildFolder
-    from layerpack.inputs import build_key
     from layerpack.lock import Lock
+    from layerpack.pipeline import is_fresh
     from layerpack.recipe import Recipe
 
     recipe = Recipe.load(path)
@@ -55,6 +55,6 @@ def _of_recipe(path: Path) -> Path:
     if not (folder / "manifest.json").is_file():
         raise UsageError(f"{path} is not built: there is no {folder}", f"layerpack build {path}")
     lock = Lock.read(recipe.lock_path)
-    if lock is None or not BuildFolder(folder).is_fresh(build_key(recipe, lock)):
+    if lock is None or not is_fresh(BuildFolder(folder), recipe, lock):
         sys.stderr.write(f"warning: {path} or its inputs changed since {folder} was built\n")
     return folder

@@ -15,7 +15,10 @@ def diff(
     new: Annotated[Path, typer.Argument(help="Another one.")],
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Compare two builds: totals, layers to upload again, distributions, passes, files."""
+    """Compare the sizes of two builds.
+
+    Totals, layers to upload again, distributions, passes, and the files that changed most.
+    """
     from layerpack.cli.builds import find_build
     from layerpack.cli.render import print_diff
     from layerpack.report.diff import diff as model

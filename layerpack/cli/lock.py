@@ -21,7 +21,9 @@ def lock(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Resolve a recipe to exact versions with hashes, and write them beside it.
+    """Pin a recipe to exact versions with hashes.
+
+    The lock is written beside the recipe.
 
     Versions of an existing lock stay where they still fit, unless an upgrade is asked for.
     """

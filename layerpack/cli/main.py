@@ -25,6 +25,8 @@ app = typer.Typer(
     help="Pack machine-learning stacks into AWS Lambda layers that fit, with nothing lost.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Help in plain text: rich alone would take as long as all the rest of it.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (build, lock, size_report, explain, diff, passes, schema):

@@ -17,16 +17,16 @@ def passes(
     ] = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """List the passes, in the order in which they run."""
+    """List the passes, in the order they run."""
     from layerpack.cli.render import print_passes
-    from layerpack.passes.registry import BUILT_IN, passes_for
+    from layerpack.passes.registry import built_in, passes_for
     from layerpack.recipe import Recipe
 
     if recipe is None:
-        print_passes([(one, None) for one in BUILT_IN], format_)
+        print_passes([(one, None) for one in built_in()], format_)
         return
     loaded = Recipe.load(recipe)
     wanted = passes_for(loaded)
     names = {one.name for one in wanted}
-    others = [one for one in BUILT_IN if one.name not in names]
+    others = [one for one in built_in() if one.name not in names]
     print_passes([(one, True) for one in wanted] + [(one, False) for one in others], format_)

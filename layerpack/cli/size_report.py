@@ -19,7 +19,9 @@ def size_report(
         Path | None, typer.Option("--html", help="Also write the page with the treemap here.")
     ] = None,
 ) -> None:
-    """Show a build's sizes against Lambda's limits: layers, distributions, passes, files.
+    """Show a build's sizes against the limits.
+
+    By layer, distribution, pass and file, and what to do where it is over.
 
     Exit code 3 when the build is over a limit.
     """

@@ -61,7 +61,7 @@ def _plan_single(code: Code, found: list[FileEntry]) -> Iterator[Edit]:
         name = entry.path.rpartition("/")[2].encode()
         reader = next(
             (
-                source.path
+                code.payload.in_site(source.path)
                 for source in code.sources
                 if source.distribution == entry.distribution and name in source.source.read_bytes()
             ),

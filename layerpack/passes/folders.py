@@ -38,6 +38,10 @@ def plan_removal(
     """
     if not found:
         return
+    # Only words that something is called by: `doc` alone would have half the stack parsed.
+    words = words.intersection(
+        part.removesuffix(".py") for path in found for part in path.split("/")
+    )
     mentions = word_filter(sorted(words))
     search = Search(Code(payload), found, words)
     _entry_points(payload, search)

@@ -58,6 +58,7 @@ _INSTALLERS = frozenset(
         "wheel",
     }
 )
+_FILES = re.compile(rb"\bmetadata\s*\.\s*files\(|\bdistribution\([^()]*\)\s*\.\s*files\b")
 _READERS_FOLDERS = frozenset({"_importlib_metadata", "importlib_metadata", "_vendor", "_distutils"})
 
 
@@ -164,7 +165,7 @@ def _readers(payload: Payload) -> dict[str, str]:
             continue
         for match in pattern.findall(data):
             found.setdefault(names[match[1:-1]], payload.in_site(entry.path) or entry.path)
-        if b".files" in data and re.search(rb"\bmetadata\s*\.\s*files\(|\)\.files\b", data):
+        if _FILES.search(data):
             found.setdefault("RECORD", payload.in_site(entry.path) or entry.path)
     return found
 

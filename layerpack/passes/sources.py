@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from layerpack.passes import folders
 from layerpack.passes.api import Edit, Keep, PassContext, Remove
-from layerpack.passes.code import docstrings, parse
+from layerpack.passes.code import called, is_build_script, parse, walk
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
 
@@ -117,8 +117,10 @@ def _keep_read(
     if b"attach_stub" in data:
         # https://github.com/scientific-python/lazy-loader: the stub is where imports are listed.
         kept.setdefault(source.path + "i", f"{shown} loads it lazily")
+    if is_build_script(source, data):
+        return
     names = _named(tree)
-    suffixes = () if _drives_compiler(source, data) else tuple(sorted(_read_suffixes(tree)))
+    suffixes = tuple(sorted(_read_suffixes(tree)))
     package = _package(payload, source)
     for entry in entries:
         if entry.path.rpartition("/")[2] in names:
@@ -130,9 +132,8 @@ def _keep_read(
 def _named(tree: ast.Module) -> set[str]:
     """File names with one of the suffixes, in any string constant but docstrings."""
     names = set()
-    documentation = set(docstrings(tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and id(node) not in documentation:
+    for node in walk(tree):
+        if isinstance(node, ast.Constant):
             text = node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
             if isinstance(text, str) and len(text) < 4096:
                 names.update(re.findall(r"[\w.+-]+\.\w+", text))
@@ -142,11 +143,12 @@ def _named(tree: ast.Module) -> set[str]:
 def _read_suffixes(tree: ast.Module) -> set[str]:
     """Bare suffixes (`.h`, `*.pyx`) in functions, or at module level, that read or list files."""
     found: set[str] = set()
-    scopes = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    inner = {id(node) for scope in scopes for child in scope.body for node in ast.walk(child)}
-    outer = [node for node in ast.walk(tree) if id(node) not in inner]
-    for nodes in (*(list(ast.walk(scope)) for scope in scopes), outer):
-        if any(isinstance(node, ast.Call) and _called(node) in _READERS for node in nodes):
+    everything = list(walk(tree))
+    scopes = [n for n in everything if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    bodies = [list(walk(scope)) for scope in scopes]
+    inner = {id(node) for body in bodies for node in body}
+    for nodes in (*bodies, [node for node in everything if id(node) not in inner]):
+        if any(isinstance(node, ast.Call) and called(node) in _READERS for node in nodes):
             for node in nodes:
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     suffix = node.value[node.value.rfind(".") :] if "." in node.value else ""
@@ -154,23 +156,6 @@ def _read_suffixes(tree: ast.Module) -> set[str]:
                     if suffix in _KINDS and not re.search(r"\w\.\w+$", node.value):
                         found.add(suffix)
     return found
-
-
-def _called(node: ast.Call) -> str:
-    if isinstance(node.func, ast.Attribute):
-        return node.func.attr
-    return node.func.id if isinstance(node.func, ast.Name) else ""
-
-
-def _drives_compiler(source: FileEntry, data: bytes) -> bool:
-    """Whether a module is one of a build: a setup script, or part of or user of distutils."""
-    parts = source.path.split("/")
-    return (
-        parts[-1] in {"setup.py", "_setup.py"}
-        or bool({"distutils", "_distutils", "command"}.intersection(parts))
-        or re.search(rb"^\s*(from|import)\s+(distutils|setuptools)\b", data, re.MULTILINE)
-        is not None
-    )
 
 
 def _package(payload: Payload, entry: FileEntry) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from layerpack.passes.api import Edit, Keep, PassContext, Remove
-from layerpack.passes.code import Code, Search
+from layerpack.passes.code import Code, Search, word_filter
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
 
@@ -56,9 +56,16 @@ def _needed(payload: Payload, found: dict[str, str]) -> dict[str, str]:
     for path, language in found.items():
         if language in pipelines:
             search.keep(path, f"the pipeline {pipelines[language]} is in it")
-    # Whoever imports a language says `lang`, or is one.
-    prefix = f"{payload.site}/{_LANGUAGES}"
-    return search.run(lambda entry, data: entry.path.startswith(prefix) or b"lang" in data)
+    # Whoever imports a language is one, or says `lang` and is of spaCy or names it.
+    mentions = word_filter(["lang"])
+
+    def may_import(entry: FileEntry, data: bytes) -> bool:
+        inside = payload.in_site(entry.path) or ""
+        if inside.startswith(_LANGUAGES):
+            return True
+        return (inside.startswith("spacy/") or b"spacy" in data) and mentions(data)
+
+    return search.run(may_import)
 
 
 def _language(payload: Payload, entry: FileEntry) -> str | None:

@@ -16,7 +16,7 @@ _DATE = (2024, 5, 17, 12, 30, 0)
 
 # A PEP 517 backend that needs nothing installed. The wheel tells which Python built it.
 _BACKEND = """\
-import sys, zipfile
+import base64, hashlib, sys, zipfile
 
 NAME, VERSION, MODULE = {name!r}, {version!r}, {module!r}
 
@@ -31,7 +31,11 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         f"{{info}}/METADATA": f"Metadata-Version: 2.2\\nName: {{NAME}}\\nVersion: {{VERSION}}\\n",
         f"{{info}}/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     }}
-    members[f"{{info}}/RECORD"] = "".join(f"{{path}},,\\n" for path in members) + f"{{info}}/RECORD,,\\n"
+    record = ""
+    for path, text in members.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+        record += f"{{path}},sha256={{digest.decode()}},{{len(text)}}\\n"
+    members[f"{{info}}/RECORD"] = record + f"{{info}}/RECORD,,\\n"
     name = f"{{stem}}-py3-none-any.whl"
     with zipfile.ZipFile(f"{{wheel_directory}}/{{name}}", "w") as archive:
         for path, text in members.items():
@@ -99,15 +103,25 @@ def symlink_member(path: str) -> zipfile.ZipInfo:
     return info
 
 
-def make_sdist(folder: Path, name: str, version: str = "1.0", *, statement: str = "pass") -> Path:
-    """A source distribution that builds itself; `statement` runs first in its `build_wheel`."""
+def make_sdist(
+    folder: Path,
+    name: str,
+    version: str = "1.0",
+    *,
+    statement: str = "pass",
+    requires: Iterable[str] = (),
+) -> Path:
+    """A source distribution that builds itself; `statement` runs first in its `build_wheel`.
+
+    `requires` are its build requirements.
+    """
     stem = f"{name.replace('-', '_')}-{version}"
     backend = _BACKEND.format(
         name=name, version=version, module=module_of(name), statement=statement
     )
     project = f"""\
         [build-system]
-        requires = []
+        requires = {list(requires)}
         build-backend = "backend"
         backend-path = ["."]
         [project]

@@ -1,0 +1,203 @@
+"""Each recipe of the repository, built for real: what its layers hold answers its events."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from layerpack.interpreters import require_interpreter
+from layerpack.manifest import Manifest
+from layerpack.recipe import Recipe
+from tests.reference.albert_numpy import Albert
+from tests.reference.bert_numpy import Bert
+from tests.reference.sentences import SENTENCES
+from tests.support.command import Ended, layerpack
+
+pytestmark = pytest.mark.recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+# The runtime's sys.path: the function, the layers' site-packages (whose .pth files run), and
+# /opt/python; nothing of this machine but the standard library.
+_ANSWER = """\
+import json, site, sys
+task, packages, python = sys.argv[1:4]
+assert not [entry for entry in sys.path if "site-packages" in entry], sys.path
+sys.path[:0] = [task, packages, python]
+site.addsitedir(packages)
+import app
+answers = [app.handler(event, None) for event in json.load(sys.stdin)]
+more = eval(sys.argv[4])
+outside = sorted({
+    module.__file__ for module in list(sys.modules.values())
+    if getattr(module, "__file__", None) and "site-packages" in module.__file__
+    and not module.__file__.startswith((task, packages, python))
+})
+json.dump({"answers": answers, "more": more, "outside": outside}, sys.stdout)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A recipe's build, and its zips unpacked as Lambda would: layers below `opt`, function in
+    `task`."""
+
+    recipe: Recipe
+    ended: Ended
+    folder: Path
+    manifest: Manifest
+    opt: Path
+    task: Path
+
+    def answers(self, events: Sequence[object], more: str = "None") -> tuple[list[Any], Any]:
+        """The handler's answers in a fresh interpreter, and the value of an expression in it."""
+        sites = [*self.opt.glob("python/lib/python3.*/site-packages"), self.opt / "python"]
+        python = require_interpreter(self.recipe.profile, "to run the handler")
+        result = subprocess.run(
+            [
+                *(python, "-I", "-S", "-B", "-c", _ANSWER),
+                *(self.task, sites[0], self.opt / "python", more),
+            ],
+            input=json.dumps(events),
+            env={"LD_LIBRARY_PATH": str(self.opt / "lib"), "HOME": str(self.task.parent)},
+            cwd=self.task,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        value = json.loads(result.stdout)
+        assert value["outside"] == []
+        return value["answers"], value["more"]
+
+    def ask(self, body: object, more: str = "None") -> tuple[Any, Any]:
+        """The body of the answer to one request, and the value of an expression."""
+        event = {"version": "2.0", "body": json.dumps(body), "isBase64Encoded": False}
+        answers, value = self.answers([event], more)
+        assert answers[0]["statusCode"] == 200, answers
+        return json.loads(answers[0]["body"]), value
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all recipes."""
+    return tmp_path_factory.mktemp("recipes-cache")
+
+
+def _build(name: str, home: Path, cache: Path) -> Built:
+    """Build with the committed lock, and unpack with a tool that is not ours."""
+    recipe = Recipe.load(RECIPES / f"{name}.yaml")
+    folder = home / "build"
+    ended = layerpack(
+        "build", recipe.path, "--output", folder, "--locked", folder=home, cache=cache
+    )
+    assert ended.code in (0, 3), ended.errors
+    manifest = Manifest.read(folder / "manifest.json")
+    opt, task = home / "opt", home / "task"
+    for layer in manifest.layers:
+        subprocess.run(["unzip", "-q", folder / layer.file, "-d", opt], check=True)
+    subprocess.run(["unzip", "-q", folder / "function.zip", "-d", task], check=True)
+    return Built(recipe=recipe, ended=ended, folder=folder, manifest=manifest, opt=opt, task=task)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
+    """The build of bert.yaml."""
+    return _build("bert", tmp_path_factory.mktemp("bert"), cache)
+
+
+@pytest.fixture(scope="module")
+def albert(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
+    """The build of albert.yaml."""
+    return _build("albert", tmp_path_factory.mktemp("albert"), cache)
+
+
+@pytest.fixture(scope="module", params=["spacy", "bert", "albert", "sklearn"])
+def built(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> Iterator[Built]:
+    """Each recipe's build in turn."""
+    if request.param in ("bert", "albert"):
+        yield request.getfixturevalue(request.param)
+    else:
+        yield _build(request.param, tmp_path_factory.mktemp(request.param), cache)
+
+
+def test_it_answers_its_events(built: Built) -> None:
+    events = [
+        json.loads((built.recipe.folder / workload.event).read_text())
+        for workload in built.recipe.workloads
+    ]
+    answers, _ = built.answers(events)
+    expected = [400 if "malformed" in w.name else 200 for w in built.recipe.workloads]
+    assert [answer["statusCode"] for answer in answers] == expected
+    for answer, status in zip(answers, expected, strict=True):
+        body = json.loads(answer["body"])
+        assert ("error" in body) == (status == 400)
+
+
+def test_the_manifest_says_what_the_zips_hold(built: Built) -> None:
+    sizes = {}
+    for record in (*built.manifest.layers, built.manifest.function):
+        assert record is not None
+        path = built.folder / record.file
+        with zipfile.ZipFile(path) as archive:
+            sizes[record.file] = sum(member.file_size for member in archive.infolist())
+        assert record.zipped_bytes == path.stat().st_size
+        assert record.unzipped_bytes == sizes[record.file]
+    assert built.manifest.totals.unzipped_bytes == sum(sizes.values())
+    assert built.manifest.naive_unzipped_bytes > built.manifest.totals.unzipped_bytes
+
+
+def test_it_says_honestly_whether_it_fits(built: Built) -> None:
+    over = built.manifest.totals.unzipped_bytes - 262_144_000 + 1
+    if built.recipe.name == "bert":
+        # File-level passes alone cannot make it fit: it is complete, and tells by how much.
+        assert built.ended.code == 3 and over > 0
+        assert f"{over / 1e6:.1f} MB" in built.ended.errors
+    else:
+        assert built.ended.code == 0 and over <= 0
+
+
+def test_each_layer_can_be_uploaded_directly_where_its_files_allow(built: Built) -> None:
+    for layer in built.manifest.layers:
+        if layer.distributions != ("asset:encoder",):  # one file of 90 MB, hardly compressible
+            assert layer.zipped_bytes < 52_428_800
+
+
+def test_bert_embeddings_equal_an_independent_implementation(bert: Built, cache: Path) -> None:
+    answer, _ = bert.ask({"texts": list(SENTENCES)})
+    got = np.array([result["embedding"] for result in answer["results"]])
+    (weights,) = cache.glob("unpacked/*/files/**/model.safetensors")
+    expected = Bert(weights.parent).embed(SENTENCES)
+    assert got.shape == expected.shape
+    assert float(np.abs(got - expected).max()) < 1e-4
+
+
+def test_bert_answers_with_what_spacy_says(bert: Built) -> None:
+    answer, _ = bert.ask({"texts": ["Ada Lovelace wrote the first program in London in 1843."]})
+    (result,) = answer["results"]
+    assert [token["lemma"] for token in result["tokens"][:3]] == ["Ada", "Lovelace", "write"]
+    entities = {(entity["text"], entity["label"]) for entity in result["entities"]}
+    assert ("London", "GPE") in entities
+
+
+def test_albert_embeddings_equal_an_independent_implementation(albert: Built) -> None:
+    texts = [text for text in SENTENCES if text.strip()]
+    more = (
+        "[app.ENCODER.tokeniser.ids(text, app.ENCODER.config.positions) "
+        f"for text in json.loads({json.dumps(json.dumps(texts))})]"
+    )
+    answer, ids = albert.ask({"texts": texts}, more)
+    assert answer["weights"].startswith("random (seed ")
+    got = np.array([result["embedding"] for result in answer["results"]])
+    expected = Albert(albert.opt / "assets" / "albert-random").embed(ids)
+    assert float(np.abs(got - expected).max()) < 1e-5

@@ -1,0 +1,218 @@
+"""The build folder: whole or as it was, whatever happens while it is replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from layerpack.build_folder import BuildFolder
+from layerpack.errors import UsageError
+
+
+def build(path: Path, key: str, files: dict[str, str] | None = None) -> BuildFolder:
+    """Replace the folder at `path` by one with the files."""
+    folder = BuildFolder(path)
+    with folder.locked(path.parent.parent / "locks"), folder.replacing(key) as aside:
+        for name, text in {"manifest.json": key, **(files or {})}.items():
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            (aside / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the build goes; there is a folder for locks."""
+    (tmp_path / "locks").mkdir()
+    return tmp_path / "build" / "bert"
+
+
+def test_a_build_is_fresh_under_its_key_only(path: Path) -> None:
+    folder = build(path, "one", {"layers/a.zip": "zip"})
+    assert folder.is_fresh("one")
+    assert not folder.is_fresh("two")
+    assert not BuildFolder(path.with_name("other")).is_fresh("one")
+
+
+@pytest.mark.parametrize("state", ["", "{", "[]", '{"key": "one"}', '{"key": "one", "files": 3}'])
+def test_a_damaged_state_is_not_fresh(path: Path, state: str) -> None:
+    folder = build(path, "one")
+    (path / ".state.json").write_text(state)
+    assert not folder.is_fresh("one")
+
+
+def test_a_damaged_or_absent_file_makes_it_stale(path: Path) -> None:
+    folder = build(path, "one", {"layers/a.zip": "zip"})
+    (path / "layers/a.zip").write_text("ZIP")
+    assert not folder.is_fresh("one")
+    (path / "layers/a.zip").write_text("zip")
+    assert folder.is_fresh("one")
+    (path / "layers/a.zip").unlink()
+    assert not folder.is_fresh("one")
+
+
+def test_it_is_replaced_as_a_whole(path: Path) -> None:
+    build(path, "one", {"layers/old.zip": "old"})
+    build(path, "two", {"layers/new.zip": "new"})
+    assert sorted(str(one.relative_to(path)) for one in path.rglob("*")) == [
+        ".state.json",
+        "layers",
+        "layers/new.zip",
+        "manifest.json",
+    ]
+    assert [one.name for one in path.parent.iterdir()] == ["bert"]
+
+
+def test_the_former_build_stands_until_the_new_one_is_complete(path: Path) -> None:
+    folder = build(path, "one")
+    with folder.locked(path.parent.parent / "locks"), folder.replacing("two") as aside:
+        (aside / "manifest.json").write_text("two")
+        assert (path / "manifest.json").read_text() == "one"
+    assert (path / "manifest.json").read_text() == "two"
+
+
+def test_an_error_leaves_the_former_build_and_nothing_beside_it(path: Path) -> None:
+    folder = build(path, "one")
+    with pytest.raises(KeyError), folder.replacing("two") as aside:
+        (aside / "manifest.json").write_text("half")
+        raise KeyError
+    assert folder.is_fresh("one")
+    assert [one.name for one in path.parent.iterdir()] == ["bert"]
+
+
+# A build that is killed just before its rename number `at`, which Python's audit hooks tell: the
+# code under test runs as it is.
+_KILLED = """\
+import os, signal, sys
+from pathlib import Path
+from layerpack.build_folder import BuildFolder
+
+path, locks, at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+renames = 0
+
+
+def hook(event, arguments):
+    global renames
+    if event == "os.rename" and str(path.parent) in str(arguments[0]):
+        if renames == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        renames += 1
+
+
+folder = BuildFolder(path)
+with folder.locked(locks):
+    sys.addaudithook(hook)
+    with folder.replacing("two") as aside:
+        (aside / "manifest.json").write_text("two")
+"""
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_kill_at_any_rename_leaves_a_whole_build(path: Path, at: int) -> None:
+    build(path, "one")
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, path, path.parent.parent / "locks", str(at)],
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    # The next build finds the former one, whole, and can replace it.
+    folder = BuildFolder(path)
+    with folder.locked(path.parent.parent / "locks"):
+        assert folder.is_fresh("one")
+    build(path, "three")
+    assert folder.is_fresh("three")
+    assert [one.name for one in path.parent.iterdir()] == ["bert"]
+
+
+def test_after_a_kill_between_the_renames_the_former_build_comes_back(path: Path) -> None:
+    folder = build(path, "one")
+    path.rename(path.with_name(".bert.former"))
+    with folder.locked(path.parent.parent / "locks"):
+        assert folder.is_fresh("one")
+    assert [one.name for one in path.parent.iterdir()] == ["bert"]
+
+
+def test_after_a_kill_before_the_former_build_was_removed_it_is_removed(path: Path) -> None:
+    folder = build(path, "two")
+    former = path.with_name(".bert.former")
+    former.mkdir()
+    (former / "manifest.json").write_text("one")
+    with folder.locked(path.parent.parent / "locks"):
+        assert folder.is_fresh("two")
+    assert not former.exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "manifest.json"])
+def test_a_folder_with_other_things_is_refused_and_untouched(path: Path, name: str) -> None:
+    # A browser extension, too, has a manifest.json.
+    path.mkdir(parents=True)
+    (path / name).write_text("mine")
+    with (
+        pytest.raises(UsageError) as caught,
+        BuildFolder(path).locked(path.parent.parent / "locks"),
+    ):
+        pass
+    assert str(caught.value) == (
+        f"{path} holds other things than a build, and would be replaced\n"
+        "Choose another --output, or remove the folder."
+    )
+    assert (path / name).read_text() == "mine"
+
+
+def test_a_file_is_refused_and_untouched(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("mine")
+    with (
+        pytest.raises(UsageError, match="is not a folder"),
+        BuildFolder(path).locked(path.parent.parent / "locks"),
+    ):
+        pass
+    assert path.read_text() == "mine"
+
+
+def test_an_empty_folder_may_be_built_in(path: Path) -> None:
+    path.mkdir(parents=True)
+    assert build(path, "one").is_fresh("one")
+
+
+def test_the_current_folder_may_be_built_in(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.mkdir(parents=True)
+    monkeypatch.chdir(path)
+    folder = BuildFolder(Path())
+    with folder.locked(path.parent.parent / "locks"), folder.replacing("one") as aside:
+        (aside / "manifest.json").write_text("one")
+    assert BuildFolder(path).is_fresh("one")
+
+
+def test_a_link_to_a_folder_stays_a_link(path: Path) -> None:
+    target = path.parent.parent / "elsewhere" / "bert"
+    target.mkdir(parents=True)
+    path.parent.mkdir()
+    path.symlink_to(target)
+    for key in ("one", "two", "three"):
+        assert build(path, key).is_fresh(key)
+    assert path.is_symlink()
+    assert os.listdir(target.parent) == ["bert"]  # noqa: PTH208
+
+
+def test_one_build_at_a_time_works_on_a_folder(path: Path) -> None:
+    locks = path.parent.parent / "locks"
+    code = (
+        "import sys; from pathlib import Path; from layerpack.build_folder import BuildFolder\n"
+        "with BuildFolder(Path(sys.argv[1])).locked(Path(sys.argv[2])):\n"
+        "    print('locked', flush=True)\n"
+    )
+    with BuildFolder(path).locked(locks):
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, path, locks], stdout=subprocess.PIPE, text=True
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(timeout=1)
+    output, _ = other.communicate(timeout=30)
+    assert output == "locked\n"

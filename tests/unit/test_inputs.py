@@ -1,0 +1,221 @@
+"""A build's local inputs: the function's files, what must be there, and the build's key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from layerpack.errors import RecipeError
+from layerpack.inputs import build_key, function_entries
+from layerpack.lock import Lock
+from layerpack.recipe import Recipe
+from tests.support.recipes import load, minimal
+
+FUNCTION = "function: {source: code, handler: app.handler}\n"
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Files with their text below a folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def refusal(folder: Path, more: str) -> str:
+    """Why the recipe's local files are refused, without the folder's name."""
+    with pytest.raises(RecipeError) as caught:
+        function_entries(load(folder, more=more))
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def test_the_functions_files_are_relative_to_its_folder(tmp_path: Path) -> None:
+    write(
+        tmp_path / "code",
+        {
+            "app.py": "def handler(): ...",
+            "deep/more.py": "",
+            "run.sh": "",
+            "__pycache__/app.cpython-312.pyc": "",
+            "stray.pyc": "",
+            ".git/config": "",
+            ".DS_Store": "",
+            ".mypy_cache/x.json": "",
+        },
+    )
+    (tmp_path / "code/run.sh").chmod(0o700)
+    entries = function_entries(load(tmp_path, more=FUNCTION))
+    assert entries is not None
+    assert [(entry.path, entry.mode) for entry in entries] == [
+        ("app.py", 0o644),
+        ("deep/more.py", 0o644),
+        ("run.sh", 0o755),
+    ]
+
+
+def test_there_may_be_no_function(tmp_path: Path) -> None:
+    assert function_entries(load(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("handler", "file"),
+    [("app.handler", "app.py"), ("pkg/app.handler", "pkg/app.py"), ("pkg.app.f", "pkg/app.py")]
+    + [("pkg.handler", "pkg/__init__.py")],
+)
+def test_a_handlers_module_is_found(tmp_path: Path, handler: str, file: str) -> None:
+    write(tmp_path / "code", {file: ""})
+    more = f"function: {{source: code, handler: {handler}}}"
+    assert function_entries(load(tmp_path, more=more)) is not None
+
+
+def test_a_handler_that_is_not_there_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "code", {"main.py": ""})
+    assert refusal(tmp_path, FUNCTION) == (
+        "recipe.yaml: function.handler: 'app.handler' needs app.py in code, which is not there"
+    )
+
+
+def test_a_source_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    write(tmp_path, {"code": "a file"})
+    assert refusal(tmp_path, FUNCTION) == (
+        "recipe.yaml: function.source: code is not a folder\n"
+        "The function's code is a folder beside the recipe."
+    )
+
+
+def test_a_dead_link_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "code", {"app.py": ""})
+    (tmp_path / "code/model.bin").symlink_to("nowhere")
+    assert refusal(tmp_path, FUNCTION) == (
+        "recipe.yaml: function.source: code/model.bin is not a file (a dead link?)"
+    )
+
+
+def test_a_link_to_a_file_is_its_content_and_one_to_a_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"code/app.py": "", "shared/util.py": "shared = 1\n"})
+    (tmp_path / "code/util.py").symlink_to("../shared/util.py")
+    entries = function_entries(load(tmp_path, more=FUNCTION))
+    assert entries is not None
+    assert [entry.path for entry in entries] == ["app.py", "util.py"]
+    assert entries[1].size == len("shared = 1\n")
+    # Left out without a word, its files would be missed on Lambda only.
+    (tmp_path / "code/shared").symlink_to("../shared")
+    assert refusal(tmp_path, FUNCTION) == (
+        "recipe.yaml: function.source: code/shared is a link to a folder\n"
+        "Put the folder itself there."
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (
+            "assets: [{name: model, file: model.bin}]",
+            "recipe.yaml: assets.model.file: model.bin does not exist",
+        ),
+        (
+            "assets: [{name: model, wheel: a==1, prepare: tools/convert.py}]",
+            "recipe.yaml: assets.model.prepare: tools/convert.py does not exist",
+        ),
+        (
+            FUNCTION + "workloads: [{name: embed, event: events/embed.json}]",
+            "recipe.yaml: workloads.embed.event: events/embed.json does not exist",
+        ),
+    ],
+)
+def test_a_local_file_that_is_not_there_is_told(tmp_path: Path, more: str, expected: str) -> None:
+    write(tmp_path, {"code/app.py": ""})
+    assert refusal(tmp_path, more) == expected
+
+
+def test_a_near_name_is_suggested(tmp_path: Path) -> None:
+    write(tmp_path, {"models/encoder.bin": "", "models/notes.txt": ""})
+    assert refusal(tmp_path, "assets: [{name: model, file: models/encodr.bin}]") == (
+        "recipe.yaml: assets.model.file: models/encodr.bin does not exist\n"
+        "Did you mean models/encoder.bin?"
+    )
+
+
+MORE = """\
+description: one
+assets:
+  - {name: model, file: data}
+  - {name: made, prepare: tools/make.py}
+function: {source: code}
+workloads: [{name: embed, event: event.json}]
+passes: [own.py:Own]
+"""
+FILES = {
+    "data/one.bin": "1",
+    "tools/make.py": "import helper",
+    "tools/helper.py": "",
+    "code/app.py": "",
+    "event.json": "{}",
+    "own.py": "",
+}
+
+
+def lock_of(recipe: Recipe, version: str = "1.0") -> Lock:
+    """A lock with one pin."""
+    return Lock.make(recipe, f"alpha=={version} --hash=sha256:{'a' * 64}\n", ())
+
+
+def key(folder: Path, more: str = MORE, version: str = "1.0") -> str:
+    """The build's key."""
+    recipe = Recipe.load(minimal(folder, more=more))
+    return build_key(recipe, lock_of(recipe, version), interpreter=True)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder with all of a recipe's inputs."""
+    write(tmp_path, FILES)
+    return tmp_path
+
+
+def test_equal_inputs_give_equal_keys_in_any_folder_on_any_day(
+    inputs: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    write(other, FILES)
+    for file in other.rglob("*"):
+        os.utime(file, (0, 0))
+    assert key(other) == key(inputs) == key(inputs)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_changed_file_changes_the_key(inputs: Path, name: str) -> None:
+    before = key(inputs)
+    (inputs / name).write_text(FILES[name] + " ")
+    assert key(inputs) != before
+
+
+@pytest.mark.parametrize("name", ["data/two.bin", "code/new.py", "tools/new.py"])
+def test_a_new_file_changes_the_key(inputs: Path, name: str) -> None:
+    before = key(inputs)
+    (inputs / name).touch()
+    assert key(inputs) != before
+
+
+def test_a_changed_recipe_or_lock_changes_the_key(inputs: Path) -> None:
+    keys = {
+        key(inputs),
+        key(inputs, version="2.0"),
+        key(inputs, more=MORE.replace("one", "two", 1)),
+        key(inputs, more=MORE + "layers: {max: 4}\n"),
+    }
+    assert len(keys) == 4
+
+
+def test_leftovers_and_a_build_beside_the_script_do_not_count(inputs: Path) -> None:
+    before = key(inputs)
+    write(
+        inputs,
+        {
+            "code/__pycache__/app.cpython-312.pyc": "x",
+            "tools/build/small/layers/a.zip": "x",
+            "recipe.lock": "x",
+        },
+    )
+    assert key(inputs) == before

@@ -1,0 +1,223 @@
+"""The lock: its text, its round trip, what makes it stale and what does not, and damaged ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from layerpack.errors import ResolveError
+from layerpack.lock import Lock, Locked, parse_requirements
+from layerpack.recipe import Recipe
+from tests.support.recipes import load, minimal
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+BODY = f"""\
+beta==2.0 \\
+    --hash=sha256:{B} \\
+    --hash=sha256:{A}
+    # via
+    #   -r small.in
+    #   alpha
+alpha-one==1.0 \\
+    --hash=sha256:{C}
+    # via -r small.in
+"""
+
+
+def lock_of(recipe: Recipe, assets: tuple[str, ...] = ()) -> Lock:
+    """A lock for the recipe, with fixed pins."""
+    return Lock.make(recipe, BODY, assets)
+
+
+def test_pins_are_normalised_and_sorted() -> None:
+    assert parse_requirements(BODY) == (
+        Locked(name="alpha-one", version="1.0", hashes=(C,)),
+        Locked(name="beta", version="2.0", hashes=(A, B)),
+    )
+    assert parse_requirements(BODY)[1].line == f"beta==2.0 --hash=sha256:{A} --hash=sha256:{B}"
+
+
+def test_names_are_normalised_and_options_left_out() -> None:
+    body = f"--index-url https://example.org/simple\n\nAlpha_One==1.0 --hash=sha256:{A} # why\n"
+    assert parse_requirements(body) == (Locked(name="alpha-one", version="1.0", hashes=(A,)),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "alpha==1.0",
+        f"alpha>=1.0 --hash=sha256:{A}",
+        f"alpha --hash=sha256:{A}",
+        "alpha==1.0 --hash=sha256:abc",
+        "alpha==1.0 \\",
+        "<<<<<<< HEAD",
+    ],
+)
+def test_a_line_that_is_no_hashed_pin_is_an_error(line: str) -> None:
+    with pytest.raises(ValueError, match=r"exact version with a hash|after version|name"):
+        parse_requirements(line)
+
+
+def test_the_text_tells_its_runtime_architecture_and_assets(tmp_path: Path) -> None:
+    more = """\
+        architecture: arm64
+        assets:
+          - {name: model, wheel: big-model==3.1}
+        """
+    lock = lock_of(load(tmp_path, more=more), (f"big-model==3.1 --hash=sha256:{A}\n",))
+    lines = lock.text.splitlines()
+    assert lines[2:8] == [
+        "# layerpack-lock: 1",
+        "# runtime: python3.12",
+        "# architecture: arm64",
+        "# resolver: uv",
+        f"# digest: {lock.digest}",
+        f"# asset big-model==3.1 --hash=sha256:{A}",
+    ]
+    assert lock.text.endswith("\n\n" + BODY)
+    assert str(tmp_path) not in lock.text
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    more = """\
+        assets:
+          - {name: two, wheel: second==2}
+          - {name: one, wheel: first==1.0}
+          - {name: other, file: data.bin}
+        """
+    bodies = (f"second==2 --hash=sha256:{A}\n", f"first==1.0 --hash=sha256:{B} --hash=sha256:{C}\n")
+    lock = lock_of(load(tmp_path, more=more), bodies)
+    path = tmp_path / "small.lock"
+    lock.write(path)
+    again = Lock.read(path)
+    assert again == lock
+    assert again.text == path.read_text() == lock.text
+    assert [pin.name for pin in lock.assets] == ["second", "first"]
+
+
+def test_windows_line_ends_change_nothing(tmp_path: Path) -> None:
+    lock = lock_of(load(tmp_path))
+    path = tmp_path / "small.lock"
+    path.write_bytes(lock.text.replace("\n", "\r\n").encode())
+    assert Lock.read(path) == lock
+
+
+def test_pip_tools_dependencies_of_an_asset_are_no_assets(tmp_path: Path) -> None:
+    more = "assets: [{name: model, wheel: Big_Model==1.0}]"
+    lock = lock_of(load(tmp_path, more=more), (BODY + f"big-model==1.0 --hash=sha256:{A}\n",))
+    assert lock.assets == (Locked(name="big-model", version="1.0", hashes=(A,)),)
+
+
+def test_there_is_no_lock_where_there_is_no_file_or_a_foreign_one(tmp_path: Path) -> None:
+    assert Lock.read(tmp_path / "none.lock") is None
+    (tmp_path / "poetry.lock").write_text("# made by another tool\n[[package]]\n")
+    assert Lock.read(tmp_path / "poetry.lock") is None
+    (tmp_path / "future.lock").write_text("# layerpack-lock: 99\n")
+    assert Lock.read(tmp_path / "future.lock") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("# digest:", "# digestive:", id="no digest"),
+        pytest.param("alpha-one==1.0", "alpha-one>=1.0", id="no exact version"),
+        pytest.param(f" \\\n    --hash=sha256:{C}", "", id="no hash"),
+        pytest.param("beta==2.0", "<<<<<<< HEAD\nbeta==2.0", id="merge conflict"),
+    ],
+)
+def test_a_damaged_lock_is_told_with_a_way_out(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "small.lock"
+    text = lock_of(load(tmp_path)).text
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ResolveError) as caught:
+        Lock.read(path)
+    assert caught.value.message.startswith(f"{path} is damaged: ")
+    assert caught.value.hint == "Remove it; the next `layerpack lock` makes it anew."
+
+
+def test_a_lock_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "small.lock"
+    path.write_bytes(b"\xff\xfe\0")
+    with pytest.raises(ResolveError, match=r"small\.lock cannot be read"):
+        Lock.read(path)
+
+
+def with_keys(folder: Path, text: str) -> Recipe:
+    """A recipe of the text, every time in the same file."""
+    path = folder / "r.yaml"
+    path.write_text(text)
+    return Recipe.load(path)
+
+
+BASE = """\
+name: x
+runtime: python3.12
+requirements: [alpha<2, beta]
+resolve: {index-url: 'https://example.org/simple'}
+build: {from-source: [beta]}
+assets:
+  - {name: one, wheel: m==1}
+  - {name: two, wheel: n==1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("alpha<2", "alpha<3"),
+        (", beta]", "]"),
+        ("python3.12", "python3.11"),
+        ("name: x", "name: x\narchitecture: arm64"),
+        ("{from-source: [beta]}", "{}"),
+        ("m==1", "m==2"),
+        ("https://example.org", "https://example.net"),
+        ("{index-url:", "{tool: pip-tools, index-url:"),
+        ("{index-url:", "{exclude-newer: '2024-01-01', index-url:"),
+        ("{index-url:", "{find-links: [wheels], index-url:"),
+        # The pins of assets stand in the lock in the recipe's order.
+        (
+            "  - {name: one, wheel: m==1}\n  - {name: two, wheel: n==1}\n",
+            "  - {name: two, wheel: n==1}\n  - {name: one, wheel: m==1}\n",
+        ),
+    ],
+)
+def test_what_the_resolver_sees_makes_a_lock_stale(tmp_path: Path, old: str, new: str) -> None:
+    assert BASE.count(old) == 1
+    bodies = (f"m==1 --hash=sha256:{A}\n", f"n==1 --hash=sha256:{A}\n")
+    lock = lock_of(with_keys(tmp_path, BASE), bodies)
+    assert lock.stale_reason(with_keys(tmp_path, BASE)) == ""
+    assert lock.stale_reason(with_keys(tmp_path, BASE.replace(old, new))) != ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("name: x\n", "name: y\n"),
+        ("name: x\n", "name: x\ndescription: another\n"),
+        ("name: x\n", "name: x\nstrip: {tests: false, keep: ['a/*']}\n"),
+        ("name: x\n", "name: x\nlayers: {max: 1}\n"),
+        ("name: x\n", "name: x\nsystem-libraries: none\n"),
+        ("name: x\n", "name: x\nfunction: {source: code}\n"),
+        ("name: x\n", "name: x\npatches: [{package: a, replace: {pattern: b, with: c}}]\n"),
+        ("{name: one, wheel: m==1}", "{name: other, wheel: m==1, prepare: p.py}"),
+        ("[alpha<2, beta]", "[beta, 'alpha < 2']"),
+        ("[beta]}", "[beta], constraints: [cython<3]}"),
+    ],
+)
+def test_what_the_resolver_does_not_see_leaves_the_lock_valid(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    assert BASE.count(old) == 1
+    bodies = (f"m==1 --hash=sha256:{A}\n", f"n==1 --hash=sha256:{A}\n")
+    lock = lock_of(with_keys(tmp_path, BASE), bodies)
+    assert lock.stale_reason(with_keys(tmp_path, BASE.replace(old, new))) == ""
+
+
+def test_another_target_is_named_as_the_reason(tmp_path: Path) -> None:
+    lock = lock_of(load(tmp_path))
+    other = Recipe.load(minimal(tmp_path, runtime="python3.13", more="architecture: arm64"))
+    assert lock.stale_reason(other) == (
+        "it was made for python3.12 on x86_64, the recipe is for python3.13 on arm64"
+    )

@@ -1,0 +1,207 @@
+"""The build's records: a round trip, a pinned form, and damaged or foreign files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from layerpack.errors import UsageError
+from layerpack.manifest import (
+    DistributionRecord,
+    FileInventory,
+    FileRecord,
+    FunctionRecord,
+    LayerRecord,
+    LimitsRecord,
+    Manifest,
+    PassRecord,
+    RemarkRecord,
+    Totals,
+)
+
+HASH = "0123456789abcdef" * 4
+MANIFEST = Manifest(
+    name="bert",
+    description="caf\u00e9",
+    runtime="python3.12",
+    architecture="x86_64",
+    lock_sha256=HASH,
+    layers=(
+        LayerRecord(
+            name="bert-numpy",
+            file="layers/bert-numpy.zip",
+            sha256=HASH,
+            zipped_bytes=10,
+            unzipped_bytes=20,
+            distributions=("numpy", "six"),
+        ),
+    ),
+    function=FunctionRecord(
+        file="function.zip",
+        handler="app.handler",
+        sha256=HASH,
+        zipped_bytes=1,
+        unzipped_bytes=2,
+        budget_bytes=3,
+    ),
+    totals=Totals(unzipped_bytes=22, zipped_bytes=11),
+    naive_unzipped_bytes=99,
+    distributions=(
+        DistributionRecord(
+            name="numpy",
+            version="1.26.4",
+            kind="wheel",
+            file="numpy.whl",
+            sha256=HASH,
+            naive_bytes=50,
+            packed_bytes=18,
+            layers=("bert-numpy",),
+        ),
+    ),
+    passes=(PassRecord(name="tests", files=2, bytes_before=50, bytes_after=20),),
+    limits=LimitsRecord(
+        unzipped_bytes=262_144_000,
+        layers=5,
+        direct_upload_zip_bytes=52_428_800,
+        function_budget_bytes=5_242_880,
+    ),
+    tools={"layerpack": "0.1.0"},
+    notes=("a note",),
+)
+INVENTORY = FileInventory(
+    files=(
+        FileRecord(
+            path="python/\u00fc.py",
+            size=5,
+            zipped=3,
+            sha256=HASH,
+            distribution="numpy",
+            layer="bert-numpy",
+        ),
+    ),
+    remarks=(
+        RemarkRecord(
+            pass_name="tests",
+            action="remove",
+            path="python/numpy/tests/a.py",
+            distribution="numpy",
+            reason="a test suite that nothing imports",
+            bytes_before=7,
+            bytes_after=0,
+        ),
+    ),
+)
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path / "manifest.json")
+    assert Manifest.read(tmp_path / "manifest.json") == MANIFEST
+
+
+def test_an_inventory_is_read_as_it_was_written(tmp_path: Path) -> None:
+    INVENTORY.write(tmp_path / "files.json")
+    assert FileInventory.read(tmp_path / "files.json") == INVENTORY
+
+
+def test_a_build_without_a_function_has_none(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path / "manifest.json")
+    value = json.loads((tmp_path / "manifest.json").read_text())
+    value["function"] = None
+    (tmp_path / "manifest.json").write_text(json.dumps(value))
+    assert Manifest.read(tmp_path / "manifest.json").function is None
+
+
+def test_the_form_that_others_rely_on(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path / "manifest.json")
+    value = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert value == {
+        "name": "bert",
+        "description": "caf\u00e9",
+        "runtime": "python3.12",
+        "architecture": "x86_64",
+        "lock_sha256": HASH,
+        "layers": [
+            {
+                "name": "bert-numpy",
+                "file": "layers/bert-numpy.zip",
+                "sha256": HASH,
+                "zipped_bytes": 10,
+                "unzipped_bytes": 20,
+                "distributions": ["numpy", "six"],
+            }
+        ],
+        "function": {
+            "file": "function.zip",
+            "handler": "app.handler",
+            "sha256": HASH,
+            "zipped_bytes": 1,
+            "unzipped_bytes": 2,
+            "budget_bytes": 3,
+        },
+        "totals": {"unzipped_bytes": 22, "zipped_bytes": 11},
+        "naive_unzipped_bytes": 99,
+        "distributions": [
+            {
+                "name": "numpy",
+                "version": "1.26.4",
+                "kind": "wheel",
+                "file": "numpy.whl",
+                "sha256": HASH,
+                "naive_bytes": 50,
+                "packed_bytes": 18,
+                "layers": ["bert-numpy"],
+            }
+        ],
+        "passes": [{"name": "tests", "files": 2, "bytes_before": 50, "bytes_after": 20}],
+        "limits": {
+            "unzipped_bytes": 262_144_000,
+            "layers": 5,
+            "direct_upload_zip_bytes": 52_428_800,
+            "function_budget_bytes": 5_242_880,
+        },
+        "tools": {"layerpack": "0.1.0"},
+        "verified": {},
+        "notes": ["a note"],
+        "schema_version": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("{", "is damaged: ", id="half"),
+        pytest.param("", "is damaged: ", id="empty"),
+        pytest.param("\0\0\0", "is damaged: ", id="zeros"),
+        pytest.param('{"schema_version": 1}', "is damaged: 'layers'", id="keys missing"),
+        pytest.param("[]", "has schema version None, this layerpack reads 1", id="list"),
+        pytest.param("{}", "has schema version None, this layerpack reads 1", id="another's"),
+        pytest.param(
+            '{"schema_version": 2}', "has schema version 2, this layerpack reads 1", id="newer"
+        ),
+    ],
+)
+def test_a_damaged_or_foreign_manifest_is_told(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        Manifest.read(path)
+    assert caught.value.message.startswith(f"{path} {expected}")
+    assert caught.value.hint.startswith("Build the recipe again")
+
+
+def test_a_damaged_inventory_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "files.json"
+    path.write_text('{"schema_version": 1, "files": [{"path": "x"}], "remarks": []}')
+    with pytest.raises(UsageError, match=r"files\.json is damaged"):
+        FileInventory.read(path)
+
+
+def test_a_folder_that_is_no_build_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        Manifest.read(tmp_path / "manifest.json")
+    assert str(caught.value) == (
+        f"{tmp_path}/manifest.json: no such file\n"
+        f"Is {tmp_path} a build folder? `layerpack build` makes one."
+    )

@@ -1,0 +1,156 @@
+"""Sizes, hashes, the sorted walk, and files that are written aside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from layerpack.units import (
+    canonical_json,
+    folder_aside,
+    human_size,
+    key_of,
+    parse_size,
+    sha256_bytes,
+    sha256_file,
+    sorted_walk,
+    write_aside,
+    write_bytes,
+    write_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (123, 123),
+        ("123", 123),
+        ("123B", 123),
+        ("512 KB", 524_288),
+        ("512kB", 524_288),
+        ("5MB", 5_242_880),
+        (" 250 MiB ", 262_144_000),
+        ("1.5GB", 1_610_612_736),
+    ],
+)
+def test_sizes_count_as_lambda_does(text: str | int, count: int) -> None:
+    assert parse_size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "5 apples", "MB", "-5MB", "5 MB MB", "1e9", "9" * 400 + "MB"])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size; write bytes"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1.0 kB"),
+        (12_345, "12.3 kB"),
+        (153_900_000, "153.9 MB"),
+        (262_144_000, "262.1 MB"),
+        (2_500_000_000, "2.5 GB"),
+        (-1_500_000, "-1.5 MB"),
+    ],
+)
+def test_sizes_are_shown_in_decimal_units(count: int, text: str) -> None:
+    assert human_size(count) == text
+
+
+def test_hashes_are_those_of_sha256sum(tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    file = tmp_path / "data"
+    file.write_bytes(data)
+    oracle = subprocess.run(["sha256sum", str(file)], capture_output=True, text=True, check=True)
+    assert oracle.stdout.split()[0] == sha256_file(file) == sha256_bytes(data)
+
+
+def test_equal_values_give_equal_keys_whatever_their_order() -> None:
+    assert canonical_json({"b": 1, "a": ["é", None]}) == '{"a":["é",null],"b":1}'
+    assert key_of({"b": 1, "a": 2}, "x") == key_of({"a": 2, "b": 1}, "x")
+
+
+def test_parts_of_a_key_do_not_run_into_each_other() -> None:
+    assert len({key_of("ab", "c"), key_of("a", "bc"), key_of(["a", "bc"]), key_of("abc")}) == 4
+
+
+def test_the_walk_is_sorted_by_path_and_gives_every_file(tmp_path: Path) -> None:
+    for name in ("b/z", "b/a/x", "a.py", "a/y", "Z", "b-/q", "é"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("Z")
+    (tmp_path / "folder-link").symlink_to("b")
+    walked = [path.as_posix() for path in sorted_walk(tmp_path)]
+    assert walked == ["Z", "a.py", "a/y", "b-/q", "b/a/x", "b/z", "link", "é"]
+
+
+def test_a_file_written_aside_has_its_content_and_a_readable_mode(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_text(tmp_path / "deep" / "text", "é\n")
+        write_bytes(tmp_path / "bytes", b"\0\1")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "deep/text").read_bytes() == b"\xc3\xa9\n"
+    assert (tmp_path / "bytes").read_bytes() == b"\0\1"
+    assert (tmp_path / "bytes").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_error_leaves_the_former_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_text(file, "former")
+    with pytest.raises(KeyError), write_aside(file) as aside:
+        aside.write_text("half")
+        raise KeyError
+    assert file.read_text() == "former"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_former_file_stands_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_text(file, "former")
+    with write_aside(file) as aside:
+        aside.write_text("new")
+        assert file.read_text() == "former"
+    assert file.read_text() == "new"
+
+
+def test_a_folder_made_aside_appears_whole(tmp_path: Path) -> None:
+    home = tmp_path / "kind" / "key"
+    with folder_aside(home) as aside:
+        (aside / "file").write_text("content")
+        assert not home.exists()
+    assert (home / "file").read_text() == "content"
+    assert home.stat().st_mode & 0o777 == 0o755
+    assert list(home.parent.iterdir()) == [home]
+
+
+def test_the_folder_that_was_there_first_stays(tmp_path: Path) -> None:
+    home = tmp_path / "key"
+    with folder_aside(home) as slower:
+        (slower / "file").write_text("slower")
+        with folder_aside(home) as faster:
+            (faster / "file").write_text("faster")
+    assert (home / "file").read_text() == "faster"
+    assert list(tmp_path.iterdir()) == [home]
+
+
+def test_a_folder_whose_making_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), folder_aside(tmp_path / "key") as aside:
+        (aside / "file").write_text("half")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_folders_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a file")
+    with pytest.raises(NotADirectoryError), folder_aside(tmp_path / "key"):
+        pass
+    assert (tmp_path / "key").read_text() == "a file"
