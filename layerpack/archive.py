@@ -7,14 +7,18 @@ zlib-ng), and why zips are written here: `zipfile` cannot take data that is comp
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import stat
 import struct
+import threading
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import deflate
@@ -101,12 +105,12 @@ def compress_all(
     # libdeflate holds the interpreter lock, so processes share the work, largest file first.
     large.sort(key=lambda entry: (-entry.size, entry.sha256))
     workers = min(os.cpu_count() or 1, len(large))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
-        jobs = {
-            pool.submit(_keep, entry.source, entry.sha256, cache / entry.sha256): entry
-            for entry in large
-        }
+    with _pool(max(1, workers)) as pool:
+        with _no_interrupt():
+            jobs = {
+                pool.submit(_keep, entry.source, entry.sha256, cache / entry.sha256): entry
+                for entry in large
+            }
         for digest, entry in unique.items():
             if entry.size < _KEEP_FROM:
                 packed[digest] = _pack(entry.source, digest)
@@ -122,6 +126,42 @@ def compress_all(
             done += entry.size
             progress(done, total)
     return packed
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        yield pool
+    finally:
+        # After an error, or Ctrl-C, what has not begun is not begun.
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes that start in here never see Ctrl-C, which each would answer by a traceback."""
+    # First, as it unblocks the signal after its own start.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the build was killed; the executor's workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _kept(path: Path) -> Packed | None:

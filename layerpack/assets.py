@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,7 +84,7 @@ def make_asset(asset: Asset, context: AssetContext) -> AssetRecord:
     if folder is None:
         raise AssertionError("an asset has a source or is prepared (recipe.Asset)")
     if folder.is_file():
-        name = Path(asset.file or asset.url or "").name
+        name = _file_name(asset)
         entries = [FileEntry.of(folder, f"{prefix}/{name}", distribution)]
     else:
         entries = entries_of(folder, prefix, distribution)
@@ -100,11 +100,21 @@ def _source(asset: Asset, context: AssetContext) -> tuple[Path | None, str, str]
         if path.is_file():
             return path, asset.file, sha256_file(path)
         if path.is_dir():
+            for inside in sorted_walk(path):
+                if not (path / inside).is_file():
+                    raise RecipeError(
+                        f"{context.recipe.path}: assets.{asset.name}.file: {path / inside} is not "
+                        "a file (a dead link?)"
+                    )
             return path, asset.file, _folder_hash(path)
         raise RecipeError(f"{context.recipe.path}: assets.{asset.name}.file: {path} does not exist")
     if asset.url is not None and asset.sha256 is not None:
         return _download(asset, asset.url, asset.sha256, context), asset.url, asset.sha256
     return None, asset.prepare or "", sha256_bytes(b"")
+
+
+def _file_name(asset: Asset) -> str:
+    return Path(asset.file or urllib.parse.urlsplit(asset.url or "").path).name
 
 
 def _folder_hash(folder: Path, suffix: str = "") -> str:
@@ -183,7 +193,7 @@ def _prepared(asset: Asset, source: Path | None, digest: str, context: AssetCont
         else:
             folders.source.mkdir()
             if source is not None:
-                shutil.copyfile(source, folders.source / Path(asset.file or asset.url or "").name)
+                shutil.copyfile(source, folders.source / _file_name(asset))
         opt = scratch / "opt"
         context.payload.materialise(opt)
         _run(script, interpreter, opt, opt / context.payload.site, folders)

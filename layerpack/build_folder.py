@@ -73,7 +73,13 @@ class BuildFolder:
         """Give an empty folder beside this one; on success it takes this one's place."""
         aside = self._beside("new")
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        try:
+            aside.mkdir(parents=True)
+        except FileNotFoundError:
+            # /proc and the like answer so.
+            raise UsageError(
+                f"{self.path}: no folder can be made there", "Choose another --output."
+            ) from None
         try:
             yield aside
             files = {

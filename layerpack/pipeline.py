@@ -165,6 +165,12 @@ class _Run:
         limits = LambdaLimits.load()
         taken = sum(entry.size for entry in function or ())
         taken += sum(entry.size for files in licences.values() for entry in files)
+        interpreter = find_interpreter(self.profile)
+        if interpreter is None and self.recipe.strip.bytecode == "auto":
+            self.events.warn(
+                f"no Python {self.profile.python} on this machine: the layers get no bytecode, and "
+                "every cold start compiles (set strip.bytecode to none to say so)"
+            )
         outcome = run_passes(
             payload,
             passes_for(self.recipe),
@@ -174,7 +180,7 @@ class _Run:
                 cache=self.cache.folder("passes"),
                 # Strictly below the limit.
                 room=limits.unzipped_bytes - 1 - taken - payload.size,
-                interpreter=find_interpreter(self.profile),
+                interpreter=interpreter,
                 progress=self.events.progress,
             ),
             on_pass=lambda one: self.events.step(f"pass {one.name}: {one.summary}"),

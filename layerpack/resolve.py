@@ -24,6 +24,9 @@ from layerpack.recipe import Recipe
 _UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 
 
+_NETWORK = re.compile(r"Failed to fetch|error sending request|Max retries exceeded")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """What to resolve: requirements for a target, starting from `pins` (a former lock's body).
@@ -188,8 +191,14 @@ def _failure(result: process.Result, shown: str, request: Request) -> Exception:
     lines = [line for line in text.splitlines() if not line.startswith(("warning:", "WARNING:"))]
     wanted = [line for line in lines if line.startswith("ERROR:")] or lines[-12:]
     asked = ", ".join(request.requirements)
+    told = "\n".join(f"  {line}" for line in wanted)
+    if _NETWORK.search(text):
+        return ResolveError(
+            f"{shown} could not ask the index for: {asked}\n{told}",
+            "Check the network and the index.",
+        )
     return ResolveError(
-        f"{shown} found no versions for: {asked}\n" + "\n".join(f"  {line}" for line in wanted),
+        f"{shown} found no versions for: {asked}\n{told}",
         "Mend the recipe's requirements; what has no wheel may be allowed as source with "
         "build.from-source.",
     )

@@ -11,6 +11,7 @@ back, and its memory image compared.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -69,12 +70,10 @@ def _stripped(view: memoryview, source: SharedObject) -> bytes | Refusal:
     if end + len(table.data) >= len(view):
         return Refusal(reason="it has nothing to strip")
 
-    result = bytearray(end)
-    for move in moves:
-        result[move.start + move.step : move.end + move.step] = view[move.start : move.end]
-    _write_headers(result, source, segments, moves, table)
-    result += table.data
-    return bytes(result)
+    # Joined once: a library may be half a gigabyte.
+    patches = [(0, _header(view, source, moves, table))]
+    patches.append((source.program_headers, _program_headers(view, source, segments)))
+    return b"".join([*_pieces(view, moves, patches), table.data])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +115,8 @@ def _problem(view: memoryview, source: SharedObject, moves: list[_Move]) -> str 
     """Why this file cannot be laid out anew, None if it can."""
     table_end = source.program_headers + len(source.segments) * elf.PROGRAM_HEADER.size
     first = moves[0]
+    if source.program_headers < elf.HEADER.size:
+        return "its program headers overlap its ELF header"
     if not (first.holds(0, elf.HEADER.size) and first.step == 0):
         return "its ELF header is not in its first segment"
     if not any(move.holds(source.program_headers, table_end) for move in moves):
@@ -160,25 +161,43 @@ def _new(offset: int, load: Segment, moves: list[_Move]) -> int:
     return offset + move.step
 
 
-def _write_headers(
-    result: bytearray,
-    source: SharedObject,
-    segments: list[Segment],
-    moves: list[_Move],
-    table: _SectionTable,
-) -> None:
-    """Put the new offsets into the ELF header and the program headers, and nothing else."""
+def _pieces(
+    view: memoryview, moves: list[_Move], patches: list[tuple[int, bytes]]
+) -> Iterator[bytes | memoryview]:
+    """The new file up to the end of its segments; `patches` replace bytes at old offsets."""
+    cursor = 0
+    for move in moves:
+        yield bytes(move.start + move.step - cursor)
+        at = move.start
+        for start, data in patches:
+            if move.holds(start, start + len(data)):
+                yield view[at:start]
+                yield data
+                at = start + len(data)
+        yield view[at : move.end]
+        cursor = move.end + move.step
+
+
+def _header(
+    view: memoryview, source: SharedObject, moves: list[_Move], table: _SectionTable
+) -> bytes:
+    """The ELF header, with the new places of the two tables."""
     old = source.program_headers
     home = next(move for move in moves if move.holds(old, old + elf.PROGRAM_HEADER.size))
-    start = old + home.step
-    for index, segment in enumerate(segments):
-        at = start + index * elf.PROGRAM_HEADER.size
-        kind, flags, _, *rest = elf.PROGRAM_HEADER.unpack_from(result, at)
-        elf.PROGRAM_HEADER.pack_into(result, at, kind, flags, segment.offset, *rest)
-    fields = list(elf.HEADER.unpack_from(result))
-    fields[5], fields[6] = start, table.offset
+    fields = list(elf.HEADER.unpack_from(view))
+    fields[5], fields[6] = old + home.step, table.offset
     fields[11:14] = (elf.SECTION_HEADER.size, table.count, max(table.count - 1, 0))
-    elf.HEADER.pack_into(result, 0, *fields)
+    return elf.HEADER.pack(*fields)
+
+
+def _program_headers(view: memoryview, source: SharedObject, segments: list[Segment]) -> bytes:
+    """The program headers, with their new offsets and nothing else changed."""
+    rows = []
+    for index, segment in enumerate(segments):
+        at = source.program_headers + index * elf.PROGRAM_HEADER.size
+        kind, flags, _, *rest = elf.PROGRAM_HEADER.unpack_from(view, at)
+        rows.append(elf.PROGRAM_HEADER.pack(kind, flags, segment.offset, *rest))
+    return b"".join(rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

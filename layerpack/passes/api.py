@@ -1,7 +1,7 @@
 """What a pass is: it reads a payload and plans edits; the runner carries them out.
 
-A pass never writes a file of the payload. A rewrite's new bytes lie in a file that the pass made
-through `PassContext.rewritten` (kept in the cache by content), and its old ones stay untouched.
+A pass never writes a file of the payload. A rewrite's new bytes lie in a file that the pass made in
+`PassContext.cache`, by content, and its old ones stay untouched.
 """
 
 from __future__ import annotations

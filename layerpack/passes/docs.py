@@ -9,6 +9,7 @@ templates that a package renders.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
@@ -57,17 +58,31 @@ class Docs:
 
 
 def _plan_single(code: Code, found: list[FileEntry]) -> Iterator[Edit]:
+    readers = _readers(code, found)
     for entry in found:
-        name = entry.path.rpartition("/")[2].encode()
-        reader = next(
-            (
-                code.payload.in_site(source.path)
-                for source in code.sources
-                if source.distribution == entry.distribution and name in source.source.read_bytes()
-            ),
-            None,
-        )
+        reader = readers.get((entry.distribution, _name(entry)))
         if reader is None:
             yield Remove(path=entry.path, reason="documentation")
         else:
             yield Keep(path=entry.path, reason=f"documentation, but {reader} names it")
+
+
+def _readers(code: Code, found: list[FileEntry]) -> dict[tuple[str, str], str]:
+    """(distribution, file name) -> the module of that distribution that says the name."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for entry in found:
+        names[entry.distribution].add(_name(entry))
+    readers: dict[tuple[str, str], str] = {}
+    for source in code.sources:
+        wanted = names.get(source.distribution)
+        if wanted:
+            data = source.source.read_bytes()
+            for name in wanted:
+                if name.encode() in data:
+                    shown = code.payload.in_site(source.path) or source.path
+                    readers.setdefault((source.distribution, name), shown)
+    return readers
+
+
+def _name(entry: FileEntry) -> str:
+    return entry.path.rpartition("/")[2]

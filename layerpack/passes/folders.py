@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerpack.passes.api import Edit, Keep, PassContext, Remove
-from layerpack.passes.code import Code, Search, word_filter
+from layerpack.passes.code import Code
+from layerpack.passes.needs import Search, word_filter
 from layerpack.payload import FileEntry, Payload
 
 

@@ -83,8 +83,8 @@ class Metadata:
             top, _, rest = inside.partition("/")
             if folders.is_metadata(top) and rest:
                 yield from _plan_metadata(payload, entry, rest, readers, context)
-            elif top == "bin" and "/" not in rest:
-                yield from _plan_script(payload, entry)
+            elif _is_scripts(payload, top) and "/" not in rest:
+                yield from _plan_script(entry)
 
 
 def licence_files(payload: Payload) -> dict[str, tuple[FileEntry, ...]]:
@@ -144,6 +144,8 @@ def _top_level_names(payload: Payload, distribution: str) -> list[str]:
             continue
         top, _, rest = inside.partition("/")
         name = top if rest else top.partition(".")[0]
+        if _is_scripts(payload, top):
+            continue
         if name.isidentifier() and (rest or top.endswith((".py", ".so", ".pyc"))):
             names.add(name)
     return sorted(names)
@@ -170,13 +172,16 @@ def _readers(payload: Payload) -> dict[str, str]:
     return found
 
 
-def _plan_script(payload: Payload, entry: FileEntry) -> Iterator[Edit]:
+def _is_scripts(payload: Payload, top: str) -> bool:
+    """Whether a top-level folder is where installers put scripts, and not a package."""
+    return top == "bin" and f"{payload.site}/bin/__init__.py" not in payload
+
+
+def _plan_script(entry: FileEntry) -> Iterator[Edit]:
     """Console scripts go: nothing in a layer starts them, and their first line names a machine.
 
     A package may look for a program there (uv and ruff do), so programs stay.
     """
-    if f"{payload.site}/bin/__init__.py" in payload:
-        return
     with entry.source.open("rb") as stream:
         is_script = stream.read(2) == b"#!"
     if is_script:

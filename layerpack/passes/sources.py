@@ -47,7 +47,7 @@ _READERS = frozenset(
     }
 )
 _QUOTED_SUFFIX = re.compile(
-    rb"""\.(?:%s)["'}]""" % b"|".join(suffix[1:].encode() for suffix in _KINDS)
+    rb"""\.(?:%s)["']""" % b"|".join(suffix[1:].encode() for suffix in _KINDS)
 )
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from layerpack.passes.api import Edit, Keep, PassContext, Remove
-from layerpack.passes.code import Code, Search, word_filter
+from layerpack.passes.code import Code
+from layerpack.passes.needs import Search, word_filter
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
 

@@ -89,24 +89,23 @@ def gammas(tmp_path: Path, index: LocalIndex) -> Iterator[list[Path]]:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "architecture", "tag"),
+    ("target", "tag"),
     [
-        ("python3.12", "x86_64", "cp312-cp312-manylinux_2_28_x86_64"),
-        ("python3.12", "arm64", "cp312-cp312-manylinux_2_28_aarch64"),
-        ("python3.11", "x86_64", "cp311-cp311-manylinux_2_24_x86_64"),
-        ("python3.11", "arm64", "cp311-cp311-manylinux_2_24_aarch64"),
-        ("python3.13", "x86_64", "py3-none-any"),
+        (("python3.12", "x86_64"), "cp312-cp312-manylinux_2_28_x86_64"),
+        (("python3.12", "arm64"), "cp312-cp312-manylinux_2_28_aarch64"),
+        (("python3.11", "x86_64"), "cp311-cp311-manylinux_2_24_x86_64"),
+        (("python3.11", "arm64"), "cp311-cp311-manylinux_2_24_aarch64"),
+        (("python3.13", "x86_64"), "py3-none-any"),
     ],
 )
 def test_the_newest_wheel_that_the_runtime_can_load_is_chosen(
     gammas: list[Path],
     index: LocalIndex,
     cache: Cache,
-    runtime: str,
-    architecture: Architecture,
+    target: tuple[str, Architecture],
     tag: str,
 ) -> None:
-    (wheel,) = build([pin(*gammas)], context(index, cache, runtime, architecture))
+    (wheel,) = build([pin(*gammas)], context(index, cache, *target))
     assert wheel.path.name == f"gamma-1.0-{tag}.whl"
     assert (wheel.name, wheel.version, wheel.kind) == ("gamma", "1.0", "wheel")
     assert wheel.origin_sha256 == wheel.sha256
@@ -273,7 +272,7 @@ def test_a_failing_build_is_told_with_its_last_lines_and_log(
 def test_a_build_requirement_that_cannot_be_had_is_a_failed_build(
     tmp_path: Path, index: LocalIndex, cache: Cache
 ) -> None:
-    locked, chosen = source(tmp_path, index, cache)
+    _, chosen = source(tmp_path, index, cache)
     file = make_sdist(tmp_path / "2", "beta", requires=["no-such-backend"])
     index.add(file)
     text = refusal([pin(file)], replace(chosen, from_source=["beta"]), BuildToolError)

@@ -1,1 +1,1 @@
-"""What several tests build with: wheels, a package index, shared libraries, recipes, the command."""
+"""What several tests build with: wheels, an index, libraries, recipes, the command."""

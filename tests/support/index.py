@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import uuid
 from dataclasses import dataclass, field
@@ -22,6 +23,13 @@ class Gate:
     opened: threading.Event = field(default_factory=threading.Event)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client that is killed or cancelled leaves in the middle of an answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class LocalIndex:
     """Serves what was added; `requests` are the paths that were asked for, in order.
 
@@ -37,7 +45,7 @@ class LocalIndex:
         self.gates: dict[str, Gate] = {}
         self.requests: list[str] = []
         self._token = uuid.uuid4().hex
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def __enter__(self) -> Self:
@@ -109,6 +117,9 @@ class LocalIndex:
 
 def _handler(index: LocalIndex) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             path = self.path.split("?")[0]
             name = path.rsplit("/", 1)[-1]
@@ -132,7 +143,8 @@ def _handler(index: LocalIndex) -> type[BaseHTTPRequestHandler]:
                 return
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data[: len(data) // 2] if name in index.truncated else data)
+            if self.command == "GET":
+                self.wfile.write(data[: len(data) // 2] if name in index.truncated else data)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Nothing: the requests are kept."""

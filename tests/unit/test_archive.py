@@ -155,7 +155,9 @@ def test_a_members_size_is_known_before_the_zip_is_written(made: Path, tmp_path:
 def test_progress_counts_the_bytes_of_different_contents(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     compress_all(
-        entries(tmp_path / "files"), tmp_path / "cache", lambda done, total: seen.append((done, total))
+        entries(tmp_path / "files"),
+        tmp_path / "cache",
+        lambda done, total: seen.append((done, total)),
     )
     total = sum(map(len, set(FILES.values())))
     assert seen[-1] == (total, total)
@@ -174,7 +176,12 @@ def test_more_members_than_a_zip_can_count_are_refused(tmp_path: Path) -> None:
     one = FileEntry.of(tmp_path / "empty", "x", "alpha")
     many = [
         FileEntry(
-            path=f"{number:05}", size=0, mode=0o644, sha256=one.sha256, distribution="a", source=one.source
+            path=f"{number:05}",
+            size=0,
+            mode=0o644,
+            sha256=one.sha256,
+            distribution="a",
+            source=one.source,
         )
         for number in range(65_536)
     ]

@@ -179,9 +179,7 @@ def test_an_empty_folder_may_be_built_in(path: Path) -> None:
     assert build(path, "one").is_fresh("one")
 
 
-def test_the_current_folder_may_be_built_in(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_current_folder_may_be_built_in(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.mkdir(parents=True)
     monkeypatch.chdir(path)
     folder = BuildFolder(Path())

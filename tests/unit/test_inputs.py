@@ -60,8 +60,12 @@ def test_there_may_be_no_function(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("handler", "file"),
-    [("app.handler", "app.py"), ("pkg/app.handler", "pkg/app.py"), ("pkg.app.f", "pkg/app.py")]
-    + [("pkg.handler", "pkg/__init__.py")],
+    [
+        ("app.handler", "app.py"),
+        ("pkg/app.handler", "pkg/app.py"),
+        ("pkg.app.f", "pkg/app.py"),
+        ("pkg.handler", "pkg/__init__.py"),
+    ],
 )
 def test_a_handlers_module_is_found(tmp_path: Path, handler: str, file: str) -> None:
     write(tmp_path / "code", {file: ""})

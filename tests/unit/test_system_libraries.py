@@ -236,9 +236,7 @@ def test_files_that_only_look_like_libraries_are_passed_over(tmp_path: Path) -> 
     big.write_bytes(user.read_bytes()[:5] + b"\2" + user.read_bytes()[6:])
     narrow = tmp_path / "narrow.so"
     narrow.write_bytes(user.read_bytes()[:4] + b"\1" + user.read_bytes()[5:])
-    libraries = {
-        f"python/a/{file.name}": file for file in (script, foreign, big, narrow)
-    }
+    libraries = {f"python/a/{file.name}": file for file in (script, foreign, big, narrow)}
     assert close(payload(tmp_path, libraries))[1] == ()
 
 

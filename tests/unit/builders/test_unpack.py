@@ -70,8 +70,10 @@ def test_a_wheel_is_laid_out_as_pip_does(tmp_path: Path, cache: Cache) -> None:
     # pip lays out the same files, save its own notes and a header's folder.
     target = tmp_path / "pip"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-        + ["--no-compile", "--target", str(target), str(path)],
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
+            *("--no-compile", "--target", str(target), str(path)),
+        ],
         check=True,
     )
     theirs = {
@@ -99,7 +101,10 @@ def test_entry_points_and_metadata_stay(tmp_path: Path, cache: Cache) -> None:
 
 
 def test_bytecode_in_a_wheel_is_left_out(tmp_path: Path, cache: Cache) -> None:
-    files = {"alpha/__init__.py": "", "alpha/__pycache__/__init__.cpython-312.pyc": b"\0"}
+    files: dict[str, str | bytes] = {
+        "alpha/__init__.py": "",
+        "alpha/__pycache__/__init__.cpython-312.pyc": b"\0",
+    }
     payload = payload_of(
         [wheel_file(make_wheel(tmp_path, "alpha", files=files))], cache, "python3.12"
     )
@@ -261,5 +266,3 @@ def test_two_members_for_one_path_are_refused(tmp_path: Path, cache: Cache) -> N
     files = {"alpha/a.py": "1", "alpha-1.0.data/purelib/alpha/a.py": "2"}
     path = make_wheel(tmp_path, "alpha", files=files)
     assert f"{path.name} has two members for one path" in refusal(path, cache)
-
-

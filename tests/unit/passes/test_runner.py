@@ -1,0 +1,148 @@
+"""The runner applies what passes plan, measures it, and refuses what cannot be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from layerpack.manifest import PassRecord
+from layerpack.passes.api import Add, Edit, Keep, PassContext, Remark, Remove, Rewrite
+from layerpack.passes.runner import run_passes
+from layerpack.payload import FileEntry, Payload
+from layerpack.recipe import Recipe
+from tests.unit.passes.helpers import context_in, payload_of
+
+
+@dataclass
+class _Fixed:
+    """A pass that plans what it is told, and remembers the room it was given."""
+
+    edits: list[Edit]
+    rooms: list[int] = field(default_factory=list)
+    name: ClassVar[str] = "fixed"
+    summary: ClassVar[str] = "what it is told"
+    after: ClassVar[frozenset[str]] = frozenset()
+
+    def wanted(self, recipe: Recipe) -> bool:
+        return True
+
+    def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
+        self.rooms.append(context.room)
+        return self.edits
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Payload:
+    files = {"alpha/a.py": "12345", "alpha/b.py": "1234567", "alpha/sub/c.py": "1"}
+    return payload_of(tmp_path / "in", {"alpha": files})
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_edits_are_applied_measured_and_told(tmp_path: Path, payload: Payload) -> None:
+    short = _written(tmp_path / "short", "123")
+    new = FileEntry.of(_written(tmp_path / "new", "1234"), "lib/new.so", "system")
+    first = _Fixed(
+        [
+            Remove(path="python/alpha/a.py", reason="not needed"),
+            Rewrite(path="python/alpha/b.py", source=short, reason="shorter"),
+            Keep(path="python/alpha/sub/c.py", reason="needed"),
+        ]
+    )
+    second = _Fixed([Add(entry=new, reason="new")])
+    outcome = run_passes(payload, [first, second], context_in(tmp_path, room=100))
+
+    assert {entry.path: entry.size for entry in outcome.payload} == {
+        "lib/new.so": 4,
+        "python/alpha/b.py": 3,
+        "python/alpha/sub/c.py": 1,
+    }
+    assert outcome.payload["python/alpha/b.py"].source == short
+    assert outcome.records == (
+        PassRecord(name="fixed", files=2, bytes_before=13, bytes_after=4),
+        PassRecord(name="fixed", files=1, bytes_before=4, bytes_after=8),
+    )
+    assert (first.rooms, second.rooms) == ([100], [109])
+    assert [
+        (remark.action, remark.path, remark.distribution, remark.bytes_before, remark.bytes_after)
+        for remark in outcome.remarks
+    ] == [
+        ("remove", "python/alpha/a.py", "alpha", 5, 0),
+        ("rewrite", "python/alpha/b.py", "alpha", 7, 3),
+        ("keep", "python/alpha/sub/c.py", "alpha", 1, 1),
+        ("add", "lib/new.so", "system", 0, 4),
+    ]
+    # The passes' input is as it was.
+    assert payload.size == 13
+
+
+@pytest.mark.parametrize(
+    ("pattern", "stays"),
+    [
+        ("alpha/a.py", {"alpha/a.py"}),
+        ("alpha/*.py", {"alpha/a.py", "alpha/b.py", "alpha/sub/c.py"}),
+        ("alpha/sub", {"alpha/sub/c.py"}),
+        ("alpha/sub/", {"alpha/sub/c.py"}),
+        ("**/c.py", {"alpha/sub/c.py"}),
+        ("**/alpha/a.py", {"alpha/a.py"}),
+        ("alpha/su", set()),
+        ("a.py", set()),
+    ],
+)
+def test_what_the_recipe_keeps_is_not_touched(
+    tmp_path: Path, payload: Payload, pattern: str, stays: set[str]
+) -> None:
+    edits: list[Edit] = [Remove(path=entry.path, reason="all") for entry in payload]
+    context = context_in(tmp_path, f"keep: ['{pattern}']")
+    outcome = run_passes(payload, [_Fixed(edits)], context)
+    assert {entry.path.removeprefix("python/") for entry in outcome.payload} == stays
+    kept = [remark for remark in outcome.remarks if remark.action == "keep"]
+    assert {remark.reason for remark in kept} <= {"kept by strip.keep"}
+    assert len(kept) == len(stays)
+
+
+def test_a_rewrite_of_what_the_recipe_keeps_is_not_made(tmp_path: Path, payload: Payload) -> None:
+    edit = Rewrite(path="python/alpha/a.py", source=_written(tmp_path / "x", ""), reason="empty")
+    outcome = run_passes(payload, [_Fixed([edit])], context_in(tmp_path, "keep: [alpha]"))
+    assert outcome.payload["python/alpha/a.py"].size == 5
+    assert outcome.remarks == (
+        Remark(
+            pass_name="fixed",
+            action="keep",
+            path="python/alpha/a.py",
+            distribution="alpha",
+            reason="kept by strip.keep",
+            bytes_before=5,
+            bytes_after=5,
+        ),
+    )
+
+
+def test_plans_that_cannot_be_right_are_bugs(tmp_path: Path, payload: Payload) -> None:
+    entry = payload["python/alpha/a.py"]
+    plans: list[tuple[list[Edit], str]] = [
+        ([Remove(path="python/none", reason="")], "python/none, which does not exist"),
+        ([Keep(path="python/none", reason="")], "python/none, which does not exist"),
+        ([Add(entry=entry, reason="")], "a.py, which exists"),
+        (
+            [Remove(path=entry.path, reason=""), Keep(path=entry.path, reason="")],
+            "pass 'fixed' plans two edits",
+        ),
+    ]
+    for edits, message in plans:
+        with pytest.raises(ValueError, match=message):
+            run_passes(payload, [_Fixed(edits)], context_in(tmp_path))
+
+
+def test_each_pass_is_announced(tmp_path: Path, payload: Payload) -> None:
+    heard: list[str] = []
+    passes = [_Fixed([]), _Fixed([])]
+    run_passes(payload, passes, context_in(tmp_path), on_pass=lambda one: heard.append(one.name))
+    assert heard == ["fixed", "fixed"]
