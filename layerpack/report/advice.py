@@ -150,6 +150,8 @@ def _switched_off(manifest: Manifest, inventory: FileInventory, use: LimitUse) -
 
 
 def _languages(manifest: Manifest, inventory: FileInventory, use: LimitUse) -> Iterator[Advice]:
+    if _ran("spacy-languages", manifest):
+        return  # what is left is what spaCy itself imports
     languages: dict[str, list[FileRecord]] = defaultdict(list)
     for file in inventory.files:
         _, found, below = file.path.partition("/spacy/lang/")
@@ -176,12 +178,15 @@ def _languages(manifest: Manifest, inventory: FileInventory, use: LimitUse) -> I
 
 
 def _runtime_provided(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:
+    if _ran("runtime-provided", manifest):
+        return
     try:
         provided = RuntimeProfile.load(manifest.runtime, "x86_64").distributions
     except KeyError:  # a build of a runtime that this layerpack does not know any more
         return
     here = [item for item in manifest.distributions if item.name in provided and item.packed_bytes]
-    if here:
+    # Others need urllib3 or six too, and then the pass leaves them; with boto3 it is worth a try.
+    if "botocore" in {item.name for item in here}:
         yield Advice(
             subject=use.subject,
             keys=("strip.runtime-provided: true",),
@@ -189,6 +194,10 @@ def _runtime_provided(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:
             bytes=sum(item.packed_bytes for item in here),
             largest=_largest((item.name, item.packed_bytes) for item in here),
         )
+
+
+def _ran(name: str, manifest: Manifest) -> bool:
+    return any(item.name == name for item in manifest.passes)
 
 
 def _assets(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:
