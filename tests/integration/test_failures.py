@@ -231,7 +231,19 @@ def wait_for(folder: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None
 
 
-@pytest.mark.parametrize("moment", ["begun", "half done"])
+def importing(group: int) -> bool:
+    """Whether a worker of the build has just loaded its compressor."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        pid = int(path.parent.name)
+        try:
+            if os.getpgid(pid) == group and b"spawn_main" in path.read_bytes():
+                return b"/deflate" in path.with_name("maps").read_bytes()
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+    return False
+
+
+@pytest.mark.parametrize("moment", ["begun", "workers starting", "half done"])
 def test_ctrl_c_while_compressing_ends_quietly(large: Path, moment: str) -> None:
     before = zips(large / "build/small")
     cache = large / ".cache"
@@ -239,6 +251,10 @@ def test_ctrl_c_while_compressing_ends_quietly(large: Path, moment: str) -> None
     process = start("build", "recipe.yaml", folder=large, cache=cache)
     if moment == "half done":
         wait_for(cache / "deflated", process)
+    elif moment == "workers starting":
+        # They import for a while, and would tell where Ctrl-C met them.
+        while not importing(process.pid):
+            assert process.poll() is None
     else:
         while not (cache / "deflated").is_dir():
             assert process.poll() is None

@@ -123,11 +123,12 @@ def test_a_pattern_that_stands_nowhere_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_another_count_than_asked_is_told(tmp_path: Path) -> None:
-    patch = r"{package: alpha, replace: {pattern: 'onp\.bool\b', with: bool, count: 4}}"
-    assert refusal(tmp_path, patch) == (
+@pytest.mark.parametrize("count", [2, 4])
+def test_another_count_than_asked_is_told(tmp_path: Path, count: int) -> None:
+    replace = rf"{{pattern: 'onp\.bool\b', with: bool, count: {count}}}"
+    assert refusal(tmp_path, f"{{package: alpha, replace: {replace}}}") == (
         r"recipe.yaml: patches[0] (alpha): does not apply: 'onp\.bool\b' stands 3 times in "
-        "2 files, expected 4\nHas the locked version changed? Mend or remove the patch."
+        f"2 files, expected {count}\nHas the locked version changed? Mend or remove the patch."
     )
 
 

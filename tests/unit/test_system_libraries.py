@@ -105,17 +105,36 @@ def test_nothing_is_bundled_where_the_recipe_says_none(tmp_path: Path) -> None:
 def test_a_library_beside_its_user_is_found_by_origin(
     tmp_path: Path, origin: str, old_rpath: bool
 ) -> None:
-    inner = make_library(tmp_path / "libinner.so.1", soname="libinner.so.1")
+    def inner(name: str, version: str) -> Path:
+        return make_library(
+            tmp_path / name / "libinner.so.1",
+            soname="libinner.so.1",
+            source="int pretended(void) { return 1; }",
+            versions=f"{version} {{ global: pretended; local: *; }};",
+        )
+
+    # Two of one name, as auditwheel's folders have them: the user's own is the one that counts.
+    other, own = inner("a", "INNER_1"), inner("b", "INNER_2")
     user = make_library(
         tmp_path / "user.so",
-        needs=[inner],
-        rpath=f"/nowhere:{origin}/../a.libs",
+        source="int pretended(void); int value(void) { return pretended(); }",
+        needs=[own],
+        rpath=f"/nowhere:{origin}/../b.libs",
         old_rpath=old_rpath,
     )
-    assert ("RPATH" if old_rpath else "RUNPATH") in readelf(user, "-d")
-    libraries = {"python/a/user.so": user, "python/a.libs/libinner.so.1": inner}
+    assert ("(RPATH)" if old_rpath else "(RUNPATH)") in readelf(user, "-d")
+    libraries = {
+        "python/a.libs/libinner.so.1": other,
+        "python/b/user.so": user,
+        "python/b.libs/libinner.so.1": own,
+    }
     closed, bundled = close(payload(tmp_path, libraries))
-    assert (len(closed), bundled) == (2, ())
+    assert (len(closed), bundled) == (3, ())
+    # Without it, the first of the name is what is loaded, and lacks the version.
+    text = refusal(
+        payload(tmp_path, {path: file for path, file in libraries.items() if file is not own})
+    )
+    assert "python/b/user.so needs INNER_2 of libinner.so.1, which python/a.libs/" in text
 
 
 def test_a_library_that_another_one_loads_counts_as_found(tmp_path: Path) -> None:
