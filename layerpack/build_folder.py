@@ -28,14 +28,14 @@ class BuildFolder:
     path: Path
 
     @contextmanager
-    def locked(self, locks: Path) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the folder against other builds, and mend what a killed one left.
 
-        `locks` is a folder for lock files. Raises UsageError where the path cannot be built in.
+        Raises UsageError where the path cannot be built in.
         """
-        absolute = self.path.resolve()
-        name = absolute.as_posix().strip("/").replace("/", "-")[-200:]
-        with FileLock(locks / f"{name}.lock"):
+        lock = self._beside("lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
             self._check()
             former = self._former
             if former.is_dir():

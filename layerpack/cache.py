@@ -48,7 +48,7 @@ class Cache:
     def scratch(self) -> Iterator[Path]:
         """A folder for work in progress, on the cache's file system, gone afterwards."""
         parent = self.folder("scratch")
-        _sweep(parent)
+        self._sweep()
         folder = Path(tempfile.mkdtemp(dir=parent))
         try:
             yield folder
@@ -66,13 +66,17 @@ class Cache:
         """Keep a small JSON value under a key of `parts`."""
         write_text(self.folder(kind) / f"{key_of(*parts)}.json", json.dumps(value))
 
-
-def _sweep(parent: Path) -> None:
-    """Remove scratch that a killed build left."""
-    limit = time.time() - _STALE_SECONDS
-    for folder in parent.iterdir():
-        try:
-            if folder.stat().st_mtime < limit:
-                shutil.rmtree(folder, ignore_errors=True)
-        except FileNotFoundError:
-            continue
+    def _sweep(self) -> None:
+        """Remove what killed builds left: scratch, and files and folders written aside."""
+        limit = time.time() - _STALE_SECONDS
+        left = [*self.root.glob("scratch/*"), *self.root.glob("*/.*"), *self.root.glob("*/*/.*")]
+        for path in left:
+            try:
+                if path.lstat().st_mtime >= limit:
+                    continue
+            except FileNotFoundError:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

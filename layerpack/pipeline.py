@@ -111,7 +111,7 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     function = function_entries(recipe)
     lock = current_lock(recipe, options, events)
     folder = BuildFolder(output_folder(recipe, options))
-    with folder.locked(options.cache.folder("locks")):
+    with folder.locked():
         fresh = is_fresh(folder, recipe, lock)
         if not fresh:
             has_python = find_interpreter(recipe.profile) is not None

@@ -165,7 +165,7 @@ def test_a_kill_at_any_moment_leaves_all_sound_and_the_next_build_equal(
         assert again.code == 0, again.errors
         check_build(folder / "build/small")
         assert zips(folder / "build/small") == expected
-        assert [path.name for path in (folder / "build").iterdir()] == ["small"]
+        assert [path.name for path in (folder / "build").glob("[!.]*")] == ["small"]
 
 
 def interrupted(process: subprocess.Popen[str]) -> str:
@@ -260,7 +260,7 @@ def test_ctrl_c_while_compressing_ends_quietly(large: Path, moment: str) -> None
             assert process.poll() is None
     interrupted(process)
     assert zips(large / "build/small") == before
-    assert [path.name for path in (large / "build").iterdir()] == ["small"]
+    assert [path.name for path in (large / "build").glob("[!.]*")] == ["small"]
     assert list((cache / "scratch").iterdir()) == []
 
 

@@ -48,14 +48,17 @@ def test_scratch_of_a_build_that_died_is_swept_and_that_of_a_running_one_stays(
     cache: Cache,
 ) -> None:
     left = cache.folder("scratch") / "left"
+    aside = cache.folder("unpacked") / ".key.x1y2z3"
     running = cache.folder("scratch") / "running"
-    for folder in (left, running):
+    for folder in (left, aside, running):
         folder.mkdir()
         (folder / "file").write_text("x")
     two_days_ago = time.time() - 48 * 3600
-    os.utime(left, (two_days_ago, two_days_ago))
+    for folder in (left, aside):
+        os.utime(folder, (two_days_ago, two_days_ago))
     with cache.scratch():
         assert not left.exists()
+        assert not aside.exists()
         assert (running / "file").read_text() == "x"
 
 
