@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import shutil
 import urllib.parse
 import urllib.request
@@ -17,8 +16,20 @@ from layerpack.errors import BuildToolError, RecipeError, ResolveError
 from layerpack.interpreters import interpreter_version, require_interpreter
 from layerpack.payload import ASSETS, FileEntry, Payload, entries_of
 from layerpack.recipe import Asset, Recipe
-from layerpack.units import folder_aside, key_of, sha256_bytes, sha256_file, sorted_walk
+from layerpack.units import (
+    folder_aside,
+    key_of,
+    odd_path,
+    python_files,
+    sha256_bytes,
+    sha256_file,
+    sorted_walk,
+)
 
+_DONE = "done"
+_OUTPUT = (
+    "It gets the folder as its second argument, and leaves plain files with UTF-8 names there."
+)
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
 
@@ -28,6 +39,7 @@ _TIMEOUT_SECONDS = 60
 _BOOTSTRAP = """\
 import runpy, site, sys
 folder, packages, script = sys.argv[1:4]
+sys.path.remove("")
 sys.path[:0] = [folder, packages]
 site.addsitedir(packages)
 sys.argv = [script, *sys.argv[4:]]
@@ -100,16 +112,16 @@ def _source(asset: Asset, context: AssetContext) -> tuple[Path | None, str, str]
         if path.is_file():
             return path, asset.file, sha256_file(path)
         if path.is_dir():
-            for inside in sorted_walk(path):
-                if not (path / inside).is_file():
-                    raise RecipeError(
-                        f"{context.recipe.path}: assets.{asset.name}.file: {path / inside} is not "
-                        "a file (a dead link?)"
-                    )
+            if odd := odd_path(path):
+                raise RecipeError(
+                    f"{context.recipe.path}: assets.{asset.name}.file: {path}: {odd}",
+                    "A layer holds files and folders with UTF-8 names.",
+                )
             return path, asset.file, _folder_hash(path)
         raise RecipeError(f"{context.recipe.path}: assets.{asset.name}.file: {path} does not exist")
     if asset.url is not None and asset.sha256 is not None:
-        return _download(asset, asset.url, asset.sha256, context), asset.url, asset.sha256
+        file = _download(asset, asset.url, asset.sha256, context)
+        return file, _shown(asset.url), asset.sha256
     return None, asset.prepare or "", sha256_bytes(b"")
 
 
@@ -117,14 +129,13 @@ def _file_name(asset: Asset) -> str:
     return Path(asset.file or urllib.parse.urlsplit(asset.url or "").path).name
 
 
-def _folder_hash(folder: Path, suffix: str = "") -> str:
-    return key_of(
-        [
-            (path.as_posix(), sha256_file(folder / path))
-            for path in sorted_walk(folder)
-            if path.name.endswith(suffix) and "__pycache__" not in path.parts
-        ]
-    )
+def _shown(url: str) -> str:
+    """A URL without its query, which may hold a signature or a token."""
+    return urllib.parse.urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+def _folder_hash(folder: Path) -> str:
+    return key_of([(path.as_posix(), sha256_file(folder / path)) for path in sorted_walk(folder)])
 
 
 def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Path:
@@ -132,6 +143,7 @@ def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Pat
     if kept.is_file() and sha256_file(kept) == sha256:
         return kept
     context.on_step(f"downloading the asset {asset.name}")
+    where = f"{context.recipe.path}: assets.{asset.name}: {_shown(url)}"
     with context.cache.scratch() as scratch:
         part = scratch / "part"
         try:
@@ -147,15 +159,14 @@ def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Pat
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise ResolveError(
-                f"{context.recipe.path}: assets.{asset.name}: {url} cannot be downloaded: {reason}",
+                f"{where} cannot be downloaded: {reason}",
                 "Check the address and the network.",
             ) from None
         digest = sha256_file(part)
         if digest != sha256:
             told = f" (it ended after {size} of {total} bytes)" if size < total else ""
             raise ResolveError(
-                f"{context.recipe.path}: assets.{asset.name}: {url} has the hash sha256:{digest}, "
-                f"the recipe says {sha256}{told}",
+                f"{where} has the hash sha256:{digest}, the recipe says {sha256}{told}",
                 "Look into the file before you change the recipe.",
             )
         part.replace(kept)
@@ -173,15 +184,16 @@ def _prepared(asset: Asset, source: Path | None, digest: str, context: AssetCont
         digest,
         asset.prepare,
         # A script may import its neighbours, so all modules below its folder count.
-        _folder_hash(script.parent, ".py"),
+        [(p.as_posix(), sha256_file(script.parent / p)) for p in python_files(script.parent)],
         context.payload_key,
         interpreter_version(interpreter),
     )
     home = context.cache.folder("assets") / key
-    if (home / "done.json").is_file():
+    if _is_whole(home):
         return home / "output"
+    shutil.rmtree(home, ignore_errors=True)
     context.on_step(f"preparing the asset {asset.name} ({asset.prepare})")
-    with context.cache.scratch() as scratch, folder_aside(home) as aside:
+    with context.cache.scratch() as scratch, folder_aside(home, _DONE) as aside:
         folders = _Folders(
             source=scratch / "source", output=aside / "output", work=scratch / "work"
         )
@@ -197,8 +209,16 @@ def _prepared(asset: Asset, source: Path | None, digest: str, context: AssetCont
         opt = scratch / "opt"
         context.payload.materialise(opt)
         _run(script, interpreter, opt, opt / context.payload.site, folders)
-        (aside / "done.json").write_text(json.dumps({"asset": asset.name}), encoding="utf-8")
+        (aside / _DONE).write_text(_folder_hash(folders.output), encoding="utf-8")
     return home / "output"
+
+
+def _is_whole(home: Path) -> bool:
+    """Whether a prepared asset lies there as it was made: a cache may lose any file."""
+    try:
+        return (home / _DONE).read_text(encoding="utf-8") == _folder_hash(home / "output")
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,7 +241,7 @@ def _run(script: Path, interpreter: Path, opt: Path, packages: Path, folders: _F
     }
     result = process.run(
         [
-            *(interpreter, "-s", "-S", "-P", "-B", "-c", _BOOTSTRAP),
+            *(interpreter, "-s", "-S", "-B", "-c", _BOOTSTRAP),
             *(script.resolve().parent, packages, script.resolve()),
             *(folders.source, folders.output),
         ],
@@ -235,8 +255,11 @@ def _run(script: Path, interpreter: Path, opt: Path, packages: Path, folders: _F
             f"the prepare script {script} failed ({ending}):\n{result.tail(15)}",
             "It runs as `python SCRIPT SOURCE OUTPUT` with the recipe's distributions importable.",
         )
+    if not folders.output.is_dir():
+        raise BuildToolError(f"the prepare script {script} removed its output folder", _OUTPUT)
+    if odd := odd_path(folders.output, links=False):
+        raise BuildToolError(f"the output of the prepare script {script}: {odd}", _OUTPUT)
     if not any(folders.output.iterdir()):
         raise BuildToolError(
-            f"the prepare script {script} wrote nothing to its output folder",
-            "It gets the folder as its second argument.",
+            f"the prepare script {script} wrote nothing to its output folder", _OUTPUT
         )

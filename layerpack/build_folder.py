@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from layerpack.errors import UsageError
 from layerpack.units import sha256_file, write_text
@@ -28,14 +28,21 @@ class BuildFolder:
     path: Path
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the folder against other builds, and mend what a killed one left.
 
-        Raises UsageError where the path cannot be built in.
+        `on_wait` is told when another build has it. Raises UsageError where the path cannot be
+        built in.
         """
-        lock = self._beside("lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        path = self._beside("lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+        try:
             self._check()
             former = self._former
             if former.is_dir():
@@ -45,6 +52,8 @@ class BuildFolder:
                 else:
                     former.rename(self.path.resolve())
             yield
+        finally:
+            lock.release()
 
     def _check(self) -> None:
         if self.path.is_dir():

@@ -8,7 +8,6 @@ part of it costs time and nothing else.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import platformdirs
 
+from layerpack.errors import UsageError
 from layerpack.units import key_of, write_text
 
 # A folder of scratch that is older than this was left by a killed build.
@@ -33,10 +33,20 @@ class Cache:
     root: Path
 
     @classmethod
-    def default(cls) -> Cache:
-        """The user's cache: `LAYERPACK_CACHE_DIR`, or the platform's cache folder."""
-        named = os.environ.get("LAYERPACK_CACHE_DIR")
-        return cls(Path(named) if named else Path(platformdirs.user_cache_dir("layerpack")))
+    def at(cls, root: Path | None = None) -> Cache:
+        """The cache in a folder, which is made; without one, in the platform's place for caches.
+
+        Raises UsageError where the folder cannot be made.
+        """
+        root = root or Path(platformdirs.user_cache_dir("layerpack"))
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the cache folder {root} cannot be made: {error.strerror}",
+                "Choose another with --cache-dir or LAYERPACK_CACHE_DIR.",
+            ) from None
+        return cls(root)
 
     def folder(self, kind: str) -> Path:
         """The folder for one kind of result (`wheels`, `unpacked`, `symbols`, ...)."""
@@ -65,6 +75,16 @@ class Cache:
     def write_note(self, value: Any, kind: str, *parts: Any) -> None:
         """Keep a small JSON value under a key of `parts`."""
         write_text(self.folder(kind) / f"{key_of(*parts)}.json", json.dumps(value))
+
+    def forget(self, path: Path) -> None:
+        """Remove the entry that `path` is part of; paths outside the cache are left alone."""
+        if path.is_relative_to(self.root):
+            kind, name = path.relative_to(self.root).parts[:2]
+            entry = self.root / kind / name
+            if entry.is_dir() and kind != "passes":
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Remove what killed builds left: scratch, and files and folders written aside."""

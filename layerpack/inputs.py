@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from layerpack.errors import RecipeError
 from layerpack.lock import Lock
 from layerpack.payload import FileEntry
 from layerpack.recipe import Recipe
-from layerpack.units import key_of, sha256_file, sorted_walk
+from layerpack.units import key_of, odd_path, python_files, sha256_file, sorted_walk
 
 _FUNCTION = "function"
 # What editors, file managers and interpreters leave, and nobody means to deploy.
@@ -25,7 +27,17 @@ def function_entries(recipe: Recipe) -> tuple[FileEntry, ...] | None:
     absent, and for a handler that is not in the function's folder.
     """
     for workload in recipe.workloads:
-        _need(recipe, f"workloads.{workload.name}.event", workload.event)
+        key = f"workloads.{workload.name}.event"
+        _need(recipe, key, workload.event)
+        try:
+            json.loads((recipe.folder / workload.event).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecipeError(
+                f"{recipe.path}: {key}: {workload.event} is not a JSON file: {error}"
+            ) from None
+    for link in recipe.resolve.find_links:
+        if "://" not in link:
+            _need(recipe, "resolve.find-links", link)
     for asset in recipe.assets:
         for key, value in (("file", asset.file), ("prepare", asset.prepare)):
             if value is not None:
@@ -38,29 +50,35 @@ def function_entries(recipe: Recipe) -> tuple[FileEntry, ...] | None:
             f"{recipe.path}: function.source: {root} is not a folder",
             "The function's code is a folder beside the recipe.",
         )
-    for linked in sorted(path for path in root.rglob("*") if path.is_symlink() and path.is_dir()):
+    if odd := odd_path(root):
         raise RecipeError(
-            f"{recipe.path}: function.source: {linked} is a link to a folder",
-            "Put the folder itself there.",
+            f"{recipe.path}: function.source: {root}: {odd}",
+            "A function package holds files and folders with UTF-8 names.",
         )
     entries = []
     for path in sorted_walk(root):
         if _LEFTOVERS & set(path.parts) or path.suffix == ".pyc":
             continue
         file = root / path
-        if not file.is_file():
-            raise RecipeError(
-                f"{recipe.path}: function.source: {file} is not a file (a dead link?)"
-            )
         executable = bool(file.stat().st_mode & 0o100)
         entries.append(FileEntry.of(file, path.as_posix(), _FUNCTION, executable=executable))
-    module = recipe.function.handler.rsplit(".", 1)[0].replace(".", "/")
-    if not any(entry.path in (f"{module}.py", f"{module}/__init__.py") for entry in entries):
-        raise RecipeError(
-            f"{recipe.path}: function.handler: '{recipe.function.handler}' needs {module}.py in "
-            f"{root}, which is not there"
-        )
+    _check_handler(recipe, recipe.function.handler, entries)
     return tuple(entries)
+
+
+def _check_handler(recipe: Recipe, handler: str, entries: list[FileEntry]) -> None:
+    """The handler's module must be in the package and name the function."""
+    module, _, function = handler.rpartition(".")
+    path = module.replace(".", "/")
+    where = f"{recipe.path}: function.handler: '{handler}'"
+    entry = next((e for e in entries if e.path in (f"{path}.py", f"{path}/__init__.py")), None)
+    if entry is None:
+        raise RecipeError(
+            f"{where} needs {path}.py in {recipe.folder}, in function.source, which is not there"
+        )
+    text = entry.source.read_text(encoding="utf-8", errors="replace")
+    if not re.search(rf"\b{re.escape(function)}\b", text):
+        raise RecipeError(f"{where}: {entry.source} names no '{function}'")
 
 
 def _need(recipe: Recipe, key: str, value: str) -> None:
@@ -75,18 +93,20 @@ def _need(recipe: Recipe, key: str, value: str) -> None:
         )
 
 
-def build_key(recipe: Recipe, lock: Lock, *, interpreter: bool) -> str:
+def build_key(recipe: Recipe, lock: Lock, *, compressor: str, interpreter: bool) -> str:
     """A key of all that a build's bytes depend on, this program included.
 
-    `interpreter`: whether there is one of the target's version, without which no bytecode is
-    compiled. Its patch version is left out: bytecode is the same for all of them (PEP 3147), and
-    asking for it would take longer than all the rest.
+    `compressor` names the one that writes the zips, and its version; `interpreter`: whether there
+    is one of the target's version, without which no bytecode is compiled. Its patch version is
+    left out (the manifest has it): all patch versions load the same bytecode, and asking for it
+    would take longer than all the rest.
     """
     return key_of(
         __version__,
         _code_digest(),
         recipe.model_dump(mode="json", by_alias=True),
         lock.sha256,
+        compressor,
         interpreter,
         [(path, digest) for path, digest in _local_files(recipe)],
     )
@@ -100,11 +120,9 @@ def _local_files(recipe: Recipe) -> list[tuple[str, str]]:
             # build folder there): what a script reads is the asset's source.
             home = (recipe.folder / asset.prepare).parent
             names += [
-                (home / path).relative_to(recipe.folder).as_posix()
-                for path in sorted_walk(home)
-                if path.suffix == ".py"
+                (home / path).relative_to(recipe.folder).as_posix() for path in python_files(home)
             ]
-    names += [text.split(":")[0] for text in recipe.passes]
+    names += [text.rpartition(":")[0] for text in recipe.passes]
     names += [workload.event for workload in recipe.workloads]
     if recipe.function is not None:
         names.append(recipe.function.source)

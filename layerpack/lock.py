@@ -52,6 +52,8 @@ class Lock:
     requirements: tuple[Locked, ...]
     assets: tuple[Locked, ...]
     body: str
+    recorded: str = ""
+    """`content` as the file's header has it; empty for a lock that was not read from a file."""
 
     @classmethod
     def make(cls, recipe: Recipe, body: str, asset_bodies: tuple[str, ...]) -> Lock:
@@ -69,7 +71,10 @@ class Lock:
 
     @classmethod
     def read(cls, path: Path) -> Lock | None:
-        """The lock at `path`; None where there is no file, or one that layerpack did not make."""
+        """The lock at `path`; None where there is no file.
+
+        Raises ResolveError for a file that is no lock of this format: it is not ours to replace.
+        """
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -91,7 +96,16 @@ class Lock:
             elif match := _HEADER.match(line.strip()):
                 header[match["key"]] = match["value"]
         if header.get("layerpack-lock") != str(_FORMAT):
-            return None
+            found = header.get("layerpack-lock")
+            raise ResolveError(
+                f"{path} is in the way: "
+                + (
+                    f"a lock of format {found}, this layerpack reads {_FORMAT}"
+                    if found
+                    else "it is not a lock that layerpack made"
+                ),
+                "Remove or rename it, or give the recipe another name.",
+            )
         body = "".join(lines[end:]).lstrip("\n")
         try:
             return cls(
@@ -102,6 +116,7 @@ class Lock:
                 requirements=parse_requirements(body),
                 assets=tuple(assets),
                 body=body,
+                recorded=header["content"],
             )
         except (KeyError, ValueError) as error:
             raise ResolveError(
@@ -120,8 +135,14 @@ class Lock:
             f"# architecture: {self.architecture}\n"
             f"# resolver: {self.resolver}\n"
             f"# digest: {self.digest}\n"
+            f"# content: {self.content}\n"
             f"{assets}\n{self.body}"
         )
+
+    @property
+    def content(self) -> str:
+        """A key of the pins: an edit by hand, or a bad merge, shows."""
+        return key_of([pin.line for pin in (*self.requirements, *self.assets)])
 
     @property
     def sha256(self) -> str:
@@ -139,6 +160,8 @@ class Lock:
                 f"it was made for {self.runtime} on {self.architecture}, "
                 f"the recipe is for {recipe.runtime} on {recipe.architecture}"
             )
+        if self.recorded and self.recorded != self.content:
+            return "its pins were changed since it was made"
         if self.digest != resolving_digest(recipe):
             return "the recipe's requirements changed since it was made"
         return ""

@@ -35,6 +35,16 @@ class DistributionRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SystemLibraryRecord:
+    """A shared library that the runtime lacks: its soname, where it came from (`pykdtree 1.4.3`,
+    `this machine`), and the SHA-256 of the file as it was there."""
+
+    soname: str
+    origin: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LayerRecord:
     """One layer's zip; `file` is relative to the build folder, sizes in bytes."""
 
@@ -117,6 +127,7 @@ class Manifest:
     totals: Totals
     naive_unzipped_bytes: int
     distributions: tuple[DistributionRecord, ...]
+    system_libraries: tuple[SystemLibraryRecord, ...]
     passes: tuple[PassRecord, ...]
     limits: LimitsRecord
     tools: dict[str, str]
@@ -145,6 +156,9 @@ class Manifest:
                     "distributions": tuple(
                         DistributionRecord(**{**item, "layers": tuple(item["layers"])})
                         for item in value["distributions"]
+                    ),
+                    "system_libraries": tuple(
+                        SystemLibraryRecord(**item) for item in value["system_libraries"]
                     ),
                     "passes": tuple(PassRecord(**item) for item in value["passes"]),
                     "limits": LimitsRecord(**value["limits"]),

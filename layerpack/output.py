@@ -9,7 +9,7 @@ from pathlib import Path
 from layerpack import __version__
 from layerpack.archive import COMPRESSOR, Packed, compress_all, member_size, write_zip
 from layerpack.assets import AssetRecord
-from layerpack.builders.api import WheelFile
+from layerpack.builders.api import SystemLibrary, WheelFile
 from layerpack.cache import Cache
 from layerpack.layers import LayerPlan, PlannedLayer, group, licence_path, plan_layers
 from layerpack.limits import LambdaLimits
@@ -23,6 +23,7 @@ from layerpack.manifest import (
     LimitsRecord,
     Manifest,
     RemarkRecord,
+    SystemLibraryRecord,
     Totals,
 )
 from layerpack.passes.runner import Outcome
@@ -31,21 +32,27 @@ from layerpack.recipe import Recipe
 from layerpack.report.html import html_report
 from layerpack.report.model import size_report
 from layerpack.system_libraries import SYSTEM
-from layerpack.units import sha256_bytes, write_bytes, write_text
+from layerpack.units import keep_by_content, write_text
 
 LICENCES = "licenses"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """What the stages before the zips made; `naive` is the payload before any pass, `licences`
-    each distribution's licence files."""
+    """What the stages before the zips made.
+
+    `system`: soname, library and SHA-256 of each that was bundled; `interpreter`: the version of
+    the target's Python here, empty where there is none; `naive`: the payload before any pass;
+    `licences`: each distribution's licence files.
+    """
 
     recipe: Recipe
     lock: Lock
     limits: LambdaLimits
     wheels: tuple[WheelFile, ...]
     assets: tuple[AssetRecord, ...]
+    system: tuple[tuple[str, SystemLibrary, str], ...]
+    interpreter: str
     naive: Payload
     outcome: Outcome
     licences: Mapping[str, tuple[FileEntry, ...]]
@@ -116,12 +123,14 @@ def _licences(layer: PlannedLayer, built: Built, cache: Path) -> tuple[FileEntry
             text = entry.source.read_bytes().decode("utf-8", "replace")
             title = f"{name}: {entry.path.rsplit('/', 1)[-1]}"
             parts.append(f"{title}\n{'=' * len(title)}\n\n{text.strip()}\n")
+        if name == SYSTEM:
+            for soname, library, _ in built.system:
+                licence = library.licence or "see that system's package"
+                parts.append(f"{soname}, from {library.origin}: {licence}\n")
     if not parts:
         return ()
     data = "\n\n".join(parts).encode()
-    file = cache / sha256_bytes(data)
-    if not file.exists():
-        write_bytes(file, data)
+    file = keep_by_content(cache, data)
     return (FileEntry.of(file, licence_path(layer.name), LICENCES),)
 
 
@@ -172,6 +181,10 @@ def _manifest(
         ),
         naive_unzipped_bytes=built.naive.size + own,
         distributions=_distributions(built, plan),
+        system_libraries=tuple(
+            SystemLibraryRecord(soname=soname, origin=library.origin, sha256=sha256)
+            for soname, library, sha256 in built.system
+        ),
         passes=built.outcome.records,
         limits=LimitsRecord(
             unzipped_bytes=built.limits.unzipped_bytes,
@@ -179,7 +192,11 @@ def _manifest(
             direct_upload_zip_bytes=built.limits.direct_upload_zip_bytes,
             function_budget_bytes=built.limits.function_budget_bytes,
         ),
-        tools={"layerpack": __version__, "compressor": COMPRESSOR},
+        tools={
+            "layerpack": __version__,
+            "compressor": COMPRESSOR,
+            "python": built.interpreter,
+        },
         notes=plan.notes,
     )
 

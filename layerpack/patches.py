@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from layerpack.errors import RecipeError
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Patch, Recipe
-from layerpack.units import sha256_bytes, write_bytes
+from layerpack.units import keep_by_content
 
 
-def apply_patches(payload: Payload, recipe: Recipe, cache: Path) -> tuple[Payload, list[str]]:
-    """The payload with every patch of the recipe applied in order, and a line on each.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patched:
+    """A file before and after a patch, the pattern, and how often it was replaced."""
+
+    before: FileEntry
+    after: FileEntry
+    pattern: str
+    replacements: int
+
+
+def apply_patches(
+    payload: Payload, recipe: Recipe, cache: Path
+) -> tuple[Payload, tuple[Patched, ...]]:
+    """The payload with every patch of the recipe applied in order, and a record of each file.
 
     Patched files are kept in the folder `cache` by content. Raises RecipeError, naming the patch,
     where one finds no distribution, no file, nothing to replace, or another number than `count`.
     """
-    notes = []
+    patched: list[Patched] = []
     for number, patch in enumerate(recipe.patches):
         where = f"{recipe.path}: patches[{number}] ({patch.package})"
-        changed, made = _apply(payload, patch, where, cache)
-        payload = payload.updated(add=changed)
-        notes.append(
-            f"{patch.package}: {made} replacements of '{patch.replace.pattern}' "
-            f"in {len(changed)} files"
-        )
-    return payload, notes
+        changed = _apply(payload, patch, where, cache)
+        patched += changed
+        payload = payload.updated(add=[one.after for one in changed])
+    return payload, tuple(patched)
 
 
-def _apply(payload: Payload, patch: Patch, where: str, cache: Path) -> tuple[list[FileEntry], int]:
+def _apply(payload: Payload, patch: Patch, where: str, cache: Path) -> list[Patched]:
     own = [entry for entry in payload if entry.distribution == patch.package]
     if not own:
-        known = ", ".join(sorted({entry.distribution for entry in payload}))
-        raise RecipeError(f"{where}: no such distribution in the lock", f"There are: {known}")
+        known = sorted({entry.distribution for entry in payload})
+        near = difflib.get_close_matches(patch.package, known, n=1)
+        raise RecipeError(
+            f"{where}: no such distribution in the lock",
+            f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}",
+        )
     chosen = [
         entry
         for entry in own
@@ -43,8 +58,7 @@ def _apply(payload: Payload, patch: Patch, where: str, cache: Path) -> tuple[lis
     if not chosen:
         raise RecipeError(f"{where}: none of its files matches {', '.join(patch.files)}")
     expression = re.compile(patch.replace.pattern, re.MULTILINE)
-    changed = []
-    total = 0
+    changed: list[Patched] = []
     for entry in chosen:
         text = entry.source.read_bytes().decode("utf-8", "surrogateescape")
         try:
@@ -54,8 +68,16 @@ def _apply(payload: Payload, patch: Patch, where: str, cache: Path) -> tuple[lis
                 f"{where}: '{patch.replace.with_}' cannot be put in: {error}"
             ) from None
         if made:
-            total += made
-            changed.append(entry.with_content(_keep(new, cache)))
+            file = keep_by_content(cache, new.encode("utf-8", "surrogateescape"))
+            changed.append(
+                Patched(
+                    before=entry,
+                    after=entry.with_content(file),
+                    pattern=patch.replace.pattern,
+                    replacements=made,
+                )
+            )
+    total = sum(one.replacements for one in changed)
     if total == 0 or (patch.replace.count is not None and total != patch.replace.count):
         expected = patch.replace.count or "at least one"
         raise RecipeError(
@@ -63,7 +85,7 @@ def _apply(payload: Payload, patch: Patch, where: str, cache: Path) -> tuple[lis
             f"{len(chosen)} files, expected {expected}",
             "Has the locked version changed? Mend or remove the patch.",
         )
-    return changed, total
+    return changed
 
 
 def matches(path: str | None, pattern: str) -> bool:
@@ -73,11 +95,3 @@ def matches(path: str | None, pattern: str) -> bool:
     if fnmatch.fnmatchcase(path, pattern):
         return True
     return pattern.startswith("**/") and fnmatch.fnmatchcase(path, pattern[3:])
-
-
-def _keep(text: str, cache: Path) -> Path:
-    data = text.encode("utf-8", "surrogateescape")
-    file = cache / sha256_bytes(data)
-    if not file.exists():
-        write_bytes(file, data)
-    return file

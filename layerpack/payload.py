@@ -23,6 +23,12 @@ LIBRARIES = "lib"
 ASSETS = "assets"
 
 
+def is_library_name(path: str) -> bool:
+    """Whether a path is called as shared libraries are: `x.so`, `libx.so.1`, `libx.so.1.1.1k`."""
+    name = path.rpartition("/")[2]
+    return name.endswith(".so") or ".so." in name
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileEntry:
     """One file of a layer.

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from layerpack.archive import COMPRESSOR, DamagedError
 from layerpack.assets import AssetContext, AssetRecord, make_asset
 from layerpack.build_folder import BuildFolder
-from layerpack.builders.api import BuildContext, Builder, WheelFile
+from layerpack.builders.api import BuildContext, Builder, SystemLibrary, WheelFile
 from layerpack.builders.local import LocalBuilder
 from layerpack.builders.unpack import payload_of, unpack
 from layerpack.cache import Cache
 from layerpack.errors import ResolveError
 from layerpack.inputs import build_key, function_entries
-from layerpack.interpreters import find_interpreter
+from layerpack.interpreters import find_interpreter, interpreter_version
 from layerpack.limits import LambdaLimits
 from layerpack.lock import Lock
 from layerpack.manifest import FileInventory, Manifest
 from layerpack.output import Built, write_build
-from layerpack.passes.api import PassContext
+from layerpack.passes.api import PassContext, Remark
 from layerpack.passes.metadata import licence_files
 from layerpack.passes.registry import passes_for
-from layerpack.passes.runner import run_passes
-from layerpack.patches import apply_patches
+from layerpack.passes.runner import Outcome, run_passes
+from layerpack.patches import Patched, apply_patches
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Asset, Recipe
 from layerpack.resolve import make_lock
-from layerpack.system_libraries import close_over
+from layerpack.system_libraries import Bundled, bundle_missing, check_libraries, unneeded
 from layerpack.units import key_of
 
 
@@ -87,18 +88,24 @@ def current_lock(recipe: Recipe, options: BuildOptions, events: Events) -> Lock:
 
     Raises ResolveError for that with `options.locked`.
     """
-    lock = Lock.read(recipe.lock_path)
-    reason = lock.stale_reason(recipe) if lock else "there is none"
+    lock, reason = _read_lock(recipe, options)
     if lock is not None and not reason:
         return lock
-    if options.locked:
+    if lock is not None:
+        events.warn(f"{recipe.lock_path} is stale ({reason}): resolving anew")
+    return update_lock(recipe, events)
+
+
+def _read_lock(recipe: Recipe, options: BuildOptions) -> tuple[Lock | None, str]:
+    """The lock, and why it does not hold: empty where it does. Raises with `options.locked`."""
+    lock = Lock.read(recipe.lock_path)
+    reason = lock.stale_reason(recipe) if lock else "there is none"
+    if reason and options.locked:
         raise ResolveError(
             f"the lock {recipe.lock_path} does not hold: {reason}",
             f"Run `layerpack lock {recipe.path}`, or build without --locked.",
         )
-    if lock is not None:
-        events.warn(f"{recipe.lock_path} is stale ({reason}): resolving anew")
-    return update_lock(recipe, events)
+    return lock, reason
 
 
 def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResult:
@@ -111,15 +118,21 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     function = function_entries(recipe)
     lock = current_lock(recipe, options, events)
     folder = BuildFolder(output_folder(recipe, options))
-    with folder.locked():
+    with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):
         fresh = is_fresh(folder, recipe, lock)
         if not fresh:
             has_python = find_interpreter(recipe.profile) is not None
-            key = build_key(recipe, lock, interpreter=has_python)
+            key = _key(recipe, lock, interpreter=has_python)
             built = _Run(recipe, lock, options.cache, events).payload(function)
             events.step("compressing and writing the layers")
             with folder.replacing(key) as aside:
-                for text in write_build(built, aside, options.cache, events.progress):
+                try:
+                    notes = write_build(built, aside, options.cache, events.progress)
+                except DamagedError as error:
+                    # Whatever wrote into the cache, the next build shall not meet it again.
+                    options.cache.forget(error.path)
+                    raise
+                for text in notes:
                     events.warn(text)
         return BuildResult(
             folder=folder.path,
@@ -148,23 +161,74 @@ class _Run:
             on_step=events.step,
             progress=events.progress,
         )
+        self.system: dict[str, SystemLibrary] = {}
 
     def payload(self, function: tuple[FileEntry, ...] | None) -> Built:
         """Everything up to the point where zips are written."""
+        unknown = set(self.recipe.build.from_source) - {p.name for p in self.lock.requirements}
+        for name in sorted(unknown):
+            self.events.warn(f"build.from-source names {name}, which is not in the lock")
         wheels = self.builder.wheels(self.lock.requirements, self.context)
         self.events.step(f"unpacking {len(wheels)} wheels")
-        payload = payload_of(wheels, self.cache, self.recipe.runtime, self.events.progress)
+        payload, collisions = payload_of(
+            wheels, self.cache, self.recipe.runtime, self.events.progress
+        )
+        for text in collisions:
+            self.events.warn(text)
         payload, patched = apply_patches(payload, self.recipe, self.cache.folder("patched"))
-        for text in patched:
-            self.events.note(f"patched {text}")
-        payload = self._close(payload)
+        payload, bundled = self._bundle(payload)
         assets = self._assets(payload)
-        payload = payload.updated(add=[entry for asset in assets for entry in asset.entries])
-        licences = licence_files(payload)
-        naive = payload
+        naive = payload.updated(add=[entry for asset in assets for entry in asset.entries])
+        licences = licence_files(naive)
         limits = LambdaLimits.load()
         taken = sum(entry.size for entry in function or ())
         taken += sum(entry.size for files in licences.values() for entry in files)
+        # Strictly below the limit.
+        outcome = self._strip(naive, limits.unzipped_bytes - 1 - taken - naive.size, bundled)
+        before = (*map(_patch_remark, patched), *map(_bundle_remark, bundled))
+        outcome = replace(outcome, remarks=before + outcome.remarks)
+        interpreter = find_interpreter(self.profile)
+        return Built(
+            recipe=self.recipe,
+            lock=self.lock,
+            limits=limits,
+            wheels=wheels,
+            assets=assets,
+            system=tuple(
+                (one.soname, self.system[one.soname], one.entry.sha256)
+                for one in bundled
+                if one.entry.path in outcome.payload
+            ),
+            interpreter=interpreter_version(interpreter) if interpreter else "",
+            naive=naive,
+            outcome=outcome,
+            licences=licences,
+            function=function,
+        )
+
+    def _bundle(self, payload: Payload) -> tuple[Payload, tuple[Bundled, ...]]:
+        if not self.recipe.bundles_libraries:
+            return payload, ()
+        self.events.step("looking for system libraries")
+
+        def source(soname: str) -> Path | None:
+            found = self.builder.system_library(soname, self.context)
+            if found is None:
+                return None
+            self.system[soname] = found
+            return found.path
+
+        payload, bundled = bundle_missing(payload, self.profile, source)
+        for one in bundled:
+            library = self.system[one.soname]
+            text = f"bundled {one.soname} from {library.origin}, needed by {one.user}"
+            if library.is_hosts:
+                self.events.warn(f"{text}: another machine may have another version")
+            else:
+                self.events.note(text)
+        return payload, bundled
+
+    def _strip(self, payload: Payload, room: int, bundled: tuple[Bundled, ...]) -> Outcome:
         interpreter = find_interpreter(self.profile)
         if interpreter is None and self.recipe.strip.bytecode == "auto":
             self.events.warn(
@@ -178,39 +242,26 @@ class _Run:
                 recipe=self.recipe,
                 profile=self.profile,
                 cache=self.cache.folder("passes"),
-                # Strictly below the limit.
-                room=limits.unzipped_bytes - 1 - taken - payload.size,
+                room=room,
                 interpreter=interpreter,
                 progress=self.events.progress,
             ),
             on_pass=lambda one: self.events.step(f"pass {one.name}: {one.summary}"),
         )
-        self.events.step("looking for system libraries again, after the passes")
-        # What the passes left must still be closed, or a pass took a library that is needed.
-        close_over(outcome.payload, self.profile, lambda soname: None, bundle=False)
-        return Built(
-            recipe=self.recipe,
-            lock=self.lock,
-            limits=limits,
-            wheels=wheels,
-            assets=assets,
-            naive=naive,
-            outcome=outcome,
-            licences=licences,
-            function=function,
-        )
-
-    def _close(self, payload: Payload) -> Payload:
-        self.events.step("looking for system libraries")
-        closed, bundled = close_over(
-            payload,
+        for record in outcome.records:
+            change = record.bytes_after - record.bytes_before
+            self.events.note(f"pass {record.name}: {record.files} files, {change:+,} bytes")
+        self.events.step("holding every library against the runtime")
+        left = unneeded(outcome.payload, self.profile, bundled)
+        outcome = replace(outcome, payload=outcome.payload.updated(remove=left))
+        for text in check_libraries(
+            outcome.payload,
             self.profile,
-            lambda soname: self.builder.system_library(soname, self.context),
-            bundle=self.recipe.system_libraries == "auto",
-        )
-        for library in bundled:
-            self.events.note(f"bundled {library.soname}, needed by {library.user}")
-        return closed
+            optional=self.recipe.optional_libraries,
+            bundling=self.recipe.bundles_libraries,
+        ):
+            self.events.warn(text)
+        return outcome
 
     def _assets(self, payload: Payload) -> tuple[AssetRecord, ...]:
         context = AssetContext(
@@ -237,9 +288,37 @@ def is_fresh(folder: BuildFolder, recipe: Recipe, lock: Lock) -> bool:
 
     Most builds had an interpreter: looking for one takes long, so that is tried first without.
     """
-    return folder.is_fresh(build_key(recipe, lock, interpreter=True)) or (
-        folder.is_fresh(build_key(recipe, lock, interpreter=False))
+    return folder.is_fresh(_key(recipe, lock, interpreter=True)) or (
+        folder.is_fresh(_key(recipe, lock, interpreter=False))
         and find_interpreter(recipe.profile) is None
+    )
+
+
+def _key(recipe: Recipe, lock: Lock, *, interpreter: bool) -> str:
+    return build_key(recipe, lock, compressor=COMPRESSOR, interpreter=interpreter)
+
+
+def _patch_remark(patched: Patched) -> Remark:
+    return Remark(
+        pass_name="patches",  # noqa: S106 (no password)
+        action="rewrite",
+        path=patched.after.path,
+        distribution=patched.after.distribution,
+        reason=f"'{patched.pattern}' replaced {patched.replacements} times, as the recipe says",
+        bytes_before=patched.before.size,
+        bytes_after=patched.after.size,
+    )
+
+
+def _bundle_remark(bundled: Bundled) -> Remark:
+    return Remark(
+        pass_name="system-libraries",  # noqa: S106
+        action="add",
+        path=bundled.entry.path,
+        distribution=bundled.entry.distribution,
+        reason=f"the runtime lacks it, and {bundled.user} needs it",
+        bytes_before=0,
+        bytes_after=bundled.entry.size,
     )
 
 
@@ -247,10 +326,7 @@ def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
     """What `build` would do, without doing it (`--dry-run`): nothing is downloaded or written."""
     recipe = Recipe.load(recipe_path)
     function = function_entries(recipe)
-    lock = Lock.read(recipe.lock_path)
-    reason = lock.stale_reason(recipe) if lock else "there is none"
-    if options.locked and reason:
-        raise ResolveError(f"the lock {recipe.lock_path} does not hold: {reason}")
+    lock, reason = _read_lock(recipe, options)
     folder = BuildFolder(output_folder(recipe, options))
     fresh = not reason and lock is not None and is_fresh(folder, recipe, lock)
     return {

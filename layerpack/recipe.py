@@ -7,8 +7,9 @@ into one error with file, line and key.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -85,6 +86,8 @@ def _https(value: str) -> str:
     # http is for a server on the same machine only; anything else must be encrypted.
     if not re.match(r"https://|http://(localhost|127\.0\.0\.1)[:/]", value):
         raise ValueError(f"'{value}' is not an https URL")
+    if not PurePosixPath(urlsplit(value).path).name:
+        raise ValueError(f"'{value}' names no file: its path must end with one")
     return value
 
 
@@ -92,6 +95,14 @@ def _relative(value: str) -> str:
     path = Path(value)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"'{value}' must lie below the recipe's folder")
+    return value
+
+
+def _own_pass(value: str) -> str:
+    file, _, name = value.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise ValueError(f"'{value}' does not name a pass; write file.py:ClassName")
+    _relative(file)
     return value
 
 
@@ -239,6 +250,13 @@ class Strip(_Model):
     """Glob patterns below site-packages that no pass may touch."""
 
 
+class SystemLibraries(_Model):
+    """Bundle what the runtime lacks, with exceptions."""
+
+    optional: tuple[str, ...] = Field(strict=False)
+    """Sonames that may be missing: who needs them is never loaded, or does without."""
+
+
 class Layers(_Model):
     """How the payload is cut into layers."""
 
@@ -267,15 +285,15 @@ class Recipe(_Model):
     """What to pack, as PEP 508 requirements."""
     resolve: Resolve = Resolve()
     build: Build = Build()
-    system_libraries: Literal["auto", "none"] = "auto"
+    system_libraries: Literal["auto", "none"] | SystemLibraries = "auto"
     """`auto` bundles the shared libraries that the runtime lacks; `none` stops where one is
-    missing."""
+    missing; `{optional: [libtbb.so.12]}` is `auto`, but may do without these."""
     patches: tuple[Patch, ...] = Field(default=(), strict=False)
     assets: tuple[Asset, ...] = Field(default=(), strict=False)
     function: Function | None = None
     workloads: tuple[Workload, ...] = Field(default=(), strict=False)
     strip: Strip = Strip()
-    passes: tuple[str, ...] = Field(default=(), strict=False)
+    passes: tuple[Annotated[str, AfterValidator(_own_pass)], ...] = Field(default=(), strict=False)
     """Passes of the recipe's own: `file.py:ClassName`, relative to the recipe."""
     layers: Layers = Layers()
 
@@ -318,6 +336,17 @@ class Recipe(_Model):
     def profile(self) -> RuntimeProfile:
         """The target runtime's facts."""
         return RuntimeProfile.load(self.runtime, self.architecture)
+
+    @property
+    def bundles_libraries(self) -> bool:
+        """Whether shared libraries that the runtime lacks are bundled."""
+        return self.system_libraries != "none"
+
+    @property
+    def optional_libraries(self) -> frozenset[str]:
+        """Sonames that may be missing."""
+        asked = self.system_libraries
+        return frozenset(asked.optional if isinstance(asked, SystemLibraries) else ())
 
     @property
     def index_options(self) -> list[str]:

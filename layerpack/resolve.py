@@ -24,7 +24,12 @@ from layerpack.recipe import Recipe
 _UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 
 
-_NETWORK = re.compile(r"Failed to fetch|error sending request|Max retries exceeded")
+_NETWORK = re.compile(
+    r"Failed to fetch|error sending request|Max retries exceeded|NewConnectionError"
+)
+_NO_VERSION = re.compile(
+    r"ERROR:|piptools\.exceptions|\S*DistributionNotFound|\S*NoCandidateFound|No matching"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +194,9 @@ def _failure(result: process.Result, shown: str, request: Request) -> Exception:
         return BuildToolError(f"{shown} cannot run: {result.tail(3)}")
     # uv tells "error: ... cause: ...", pip "ERROR: ..."; progress and tracebacks are noise.
     lines = [line for line in text.splitlines() if not line.startswith(("warning:", "WARNING:"))]
-    wanted = [line for line in lines if line.startswith("ERROR:")] or lines[-12:]
+    # pip's hint about yanked versions begins like an error, and is none.
+    wanted = [line for line in lines if _NO_VERSION.match(line) and "yanked" not in line]
+    wanted = wanted or lines[-12:]
     asked = ", ".join(request.requirements)
     told = "\n".join(f"  {line}" for line in wanted)
     if _NETWORK.search(text):

@@ -64,11 +64,14 @@ def key_of(*parts: Any) -> str:
 def sorted_walk(root: Path) -> Iterator[Path]:
     """Every file below `root`, as paths relative to it, in one order on every machine.
 
-    Symbolic links to files are given as files; links to folders are not followed.
+    Symbolic links to files are given as files. Links to folders are given too, and not followed:
+    who cannot take them sees that they are no files.
     """
     found: list[Path] = []
-    for folder, _, names in os.walk(root):
-        found.extend((Path(folder) / name).relative_to(root) for name in names)
+    for name, folders, files in os.walk(root):
+        folder = Path(name)
+        links = [one for one in folders if (folder / one).is_symlink()]
+        found.extend((folder / one).relative_to(root) for one in (*files, *links))
     yield from sorted(found, key=lambda path: path.as_posix())
 
 
@@ -102,22 +105,68 @@ def write_bytes(destination: Path, data: bytes) -> None:
         aside.write_bytes(data)
 
 
+def keep_by_content(folder: Path, data: bytes) -> Path:
+    """The file in `folder` that is named after the SHA-256 of `data` and holds it."""
+    file = folder / sha256_bytes(data)
+    if not file.exists() or sha256_file(file) != file.name:
+        write_bytes(file, data)
+    return file
+
+
 @contextlib.contextmanager
-def folder_aside(destination: Path) -> Iterator[Path]:
+def folder_aside(destination: Path, complete: str) -> Iterator[Path]:
     """Give a new folder beside `destination`; on success it is renamed to `destination`.
 
-    Where `destination` exists by then (another build made it, with the same content, as its name
-    is a content key), the new folder is dropped.
+    `complete` is a file that a whole folder holds. Where such a folder stands there by then
+    (another build made it, with the same content, as its name is a content key), the new one is
+    dropped; one without that file was damaged, and is replaced.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     try:
         yield aside
         aside.chmod(0o755)
+        if destination.exists() and not (destination / complete).exists():
+            shutil.rmtree(destination)
         try:
             aside.rename(destination)
         except OSError:
-            if not destination.is_dir():
+            if not (destination / complete).exists():
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def odd_path(root: Path, *, links: bool = True) -> str:
+    """What below `root` a layer cannot hold, as a phrase; empty where there is nothing such.
+
+    Links to files stand for their content, unless `links` is false.
+    """
+    for path in sorted_walk(root):
+        file = root / path
+        try:
+            shown = path.as_posix().encode().decode()
+        except UnicodeEncodeError:
+            return f"{path.as_posix()!r} has a name that is not UTF-8"
+        if file.is_symlink() and not (links and file.is_file()):
+            return f"{shown} is a link" + (" to a folder, or a dead one" if links else "")
+        if not file.is_file():
+            return f"{shown} is neither a file nor a folder"
+    return ""
+
+
+def python_files(root: Path) -> Iterator[Path]:
+    """Every `.py` file below `root`, relative to it and sorted, but for what is nobody's source:
+    hidden folders, bytecode, installed packages (virtual environments, node_modules)."""
+    found: list[Path] = []
+    for name, folders, files in os.walk(root):
+        folder = Path(name)
+        folders[:] = [
+            one
+            for one in folders
+            if not one.startswith(".")
+            and one not in {"__pycache__", "node_modules", "site-packages"}
+            and not (folder / one / "pyvenv.cfg").exists()
+        ]
+        found.extend((folder / one).relative_to(root) for one in files if one.endswith(".py"))
+    yield from sorted(found)

@@ -29,6 +29,17 @@ class WheelFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SystemLibrary:
+    """A shared library to bundle: its file, and where it came from (`pykdtree 1.4.3`, or
+    `this machine`), with its licence where that is known (SPDX)."""
+
+    path: Path
+    origin: str
+    licence: str = ""
+    is_hosts: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BuildContext:
     """What a builder builds for, and with.
 
@@ -59,6 +70,6 @@ class Builder(Protocol):
         """
         ...
 
-    def system_library(self, soname: str, context: BuildContext) -> Path | None:
-        """A file for a shared library that the runtime lacks; None where the builder has none."""
+    def system_library(self, soname: str, context: BuildContext) -> SystemLibrary | None:
+        """A shared library that the runtime lacks; None where the builder has none."""
         ...

@@ -91,7 +91,7 @@ def store_wheel(cache: Cache, file: Path, sha256: str) -> Path:
     kept = home / file.name
     if home.is_dir() and not (kept.is_file() and sha256_file(kept) == sha256):
         shutil.rmtree(home, ignore_errors=True)
-    with folder_aside(home) as folder:
+    with folder_aside(home, file.name) as folder:
         file.rename(folder / file.name)
     return kept
 
@@ -192,6 +192,10 @@ def wheel_name(file: Path) -> tuple[str, str, frozenset[Tag]]:
     return str(canonicalize_name(name)), str(version), tags
 
 
+class NoWheelError(ResolveError):
+    """A locked distribution has no wheel for the target."""
+
+
 def download_error(
     pins: Sequence[Locked], result: process.Result, profile: RuntimeProfile
 ) -> ResolveError | BuildToolError:
@@ -219,7 +223,7 @@ def download_error(
             "Free some space, or choose another --cache-dir.",
         )
     if _NO_MATCH.search(text):
-        return ResolveError(
+        return NoWheelError(
             f"{who} has no wheel for {profile.runtime} on {profile.architecture} "
             f"(glibc {'.'.join(map(str, profile.glibc))}) among the locked files",
             f"Add '{named.name if named else who}' to the recipe's build.from-source, or choose "

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from layerpack import data, process
-from layerpack.builders.api import BuildContext, WheelFile
-from layerpack.builders.fetch import cached_wheel, download
+from layerpack.builders.api import BuildContext, SystemLibrary, WheelFile
+from layerpack.builders.fetch import NoWheelError, cached_wheel, download
 from layerpack.builders.source import build_wheel
 from layerpack.builders.unpack import unpack
-from layerpack.errors import BuildToolError, ResolveError
+from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked
 
@@ -42,12 +42,10 @@ class LocalBuilder:
         """A published wheel is preferred even where source is allowed: nothing can go wrong."""
         try:
             return download([pin], context)[pin.name]
-        except ResolveError as error:
-            if "has no wheel" not in error.message:
-                raise
-        return build_wheel(pin, context)
+        except NoWheelError:
+            return build_wheel(pin, context)
 
-    def system_library(self, soname: str, context: BuildContext) -> Path | None:
+    def system_library(self, soname: str, context: BuildContext) -> SystemLibrary | None:
         """A library from a wheel that bundles it (data/system_libraries.json), else the host's.
 
         The wheels come first: they are built against an old glibc and are the same on every
@@ -61,7 +59,7 @@ class LocalBuilder:
         return None
 
 
-def _from_carrier(carrier: dict[str, str], context: BuildContext) -> Path:
+def _from_carrier(carrier: dict[str, str], context: BuildContext) -> SystemLibrary:
     pin = Locked(
         name=carrier["distribution"], version=carrier["version"], hashes=(carrier["sha256"],)
     )
@@ -73,10 +71,14 @@ def _from_carrier(carrier: dict[str, str], context: BuildContext) -> Path:
     if wheel is None:
         context.on_step(f"downloading {carrier['soname']} (from {pin.name} {pin.version})")
         wheel = download([pin], context)[pin.name]
-    return unpack(wheel, context.cache).files / carrier["member"]
+    return SystemLibrary(
+        path=unpack(wheel, context.cache).files / carrier["member"],
+        origin=f"{pin.name} {pin.version}",
+        licence=carrier["licence"],
+    )
 
 
-def _from_host(soname: str) -> Path | None:
+def _from_host(soname: str) -> SystemLibrary | None:
     """Where this machine's loader finds a library of its own architecture (`ldconfig -p`)."""
     wanted = {"x86_64": "x86-64", "aarch64": "AArch64"}[platform.machine()]
     for tool in ("ldconfig", "/sbin/ldconfig"):
@@ -87,5 +89,6 @@ def _from_host(soname: str) -> Path | None:
         for line in listing.splitlines():
             match = _LDCONFIG.match(line)
             if match and match[1] == soname and wanted in match[2]:
-                return Path(match[3]).resolve()
+                path = Path(match[3]).resolve()
+                return SystemLibrary(path=path, origin="this machine", is_hosts=True)
     return None

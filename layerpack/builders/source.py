@@ -23,6 +23,8 @@ from layerpack.units import sha256_file, write_text
 # 1980-01-01, the earliest date a zip can hold: wheels are then equal on every day
 # (SOURCE_DATE_EPOCH is honoured by setuptools, wheel and flit; see reproducible-builds.org).
 _EPOCH = "315532800"
+# pip 26 needs Python 3.10, and runs under the target's interpreter to build.
+_OLDEST_OF_PIP = (3, 10)
 
 
 def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
@@ -37,6 +39,12 @@ def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
             f"{pin.name}=={pin.version} has no wheel for {profile.architecture}, and cannot be "
             f"built from source for it on a {platform.machine()} machine",
             f"Choose a version with a wheel, or build on {profile.architecture}.",
+        )
+    if profile.python_version < _OLDEST_OF_PIP:
+        raise BuildToolError(
+            f"{pin.name}=={pin.version} must be built from source, and pip no longer runs under "
+            f"Python {profile.python}",
+            "Choose a version with a wheel, or a newer runtime.",
         )
     interpreter = require_interpreter(profile, f"to build {pin.name} from source")
     context.on_step(f"building {pin.name} {pin.version} from source")

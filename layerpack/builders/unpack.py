@@ -7,6 +7,8 @@ folder or hide a link is refused before.
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import stat
 import warnings
 import zipfile
@@ -22,12 +24,13 @@ from installer.sources import WheelFile as WheelSource
 
 from layerpack.builders.api import WheelFile
 from layerpack.cache import Cache
-from layerpack.errors import ResolveError
+from layerpack.errors import BuildToolError, ResolveError
 from layerpack.payload import PYTHON, FileEntry, Payload
 from layerpack.units import folder_aside, sha256_file, sorted_walk
 
 # The layout of an unpacked wheel in the cache; raise it when the layout changes.
 _LAYOUT = 1
+_INDEX = "index.json"
 # A member that claims more is no library but an attack on the disk; Lambda takes 250 MB in all.
 _MEMBER_MAX = 4 * 2**30
 # Console scripts start with the runtime's interpreter.
@@ -48,14 +51,29 @@ def unpack(wheel: WheelFile, cache: Cache) -> Unpacked:
     Raises ResolveError for a wheel that is damaged or not safe to unpack.
     """
     home = cache.folder("unpacked") / f"{wheel.sha256}-{_LAYOUT}"
-    listing = home / "index.json"
-    if not listing.is_file():
+    found = _kept(home)
+    if found is None:
         check_members(wheel.path)
-        with folder_aside(home) as folder:
+        shutil.rmtree(home, ignore_errors=True)
+        with folder_aside(home, _INDEX) as folder:
             _install(wheel.path, folder / "files")
-            (folder / "index.json").write_text(json.dumps(_index(folder / "files")))
-    index = json.loads(listing.read_text(encoding="utf-8"))
-    return Unpacked(files=home / "files", index=tuple((p, s, m, h) for p, s, m, h in index))
+            (folder / _INDEX).write_text(json.dumps(_index(folder / "files")), encoding="utf-8")
+        found = _kept(home)
+    if found is None:
+        raise BuildToolError(f"{home} vanished during the build", "Build again.")
+    return found
+
+
+def _kept(home: Path) -> Unpacked | None:
+    """What is unpacked there; None where anything of it is gone or has another size."""
+    try:
+        index = json.loads((home / _INDEX).read_text(encoding="utf-8"))
+        files = home / "files"
+        if any((files / path).stat().st_size != size for path, size, _, _ in index):
+            return None
+        return Unpacked(files=files, index=tuple((p, s, m, h) for p, s, m, h in index))
+    except (OSError, ValueError):
+        return None
 
 
 def payload_of(
@@ -63,8 +81,9 @@ def payload_of(
     cache: Cache,
     runtime: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Payload:
-    """The payload of all wheels, as a plain install would lay them out.
+) -> tuple[Payload, tuple[str, ...]]:
+    """The payload of all wheels, as a plain install would lay them out, and a line on each file
+    that two of them bring by mistake (top-level `tests/`, README).
 
     Distributions go to `python/`; where one brings a `.pth` file, to
     `python/lib/python3.X/site-packages/`, because Lambda runs such files only there.
@@ -81,6 +100,7 @@ def payload_of(
     )
     site = f"{PYTHON}/lib/{runtime}/site-packages" if has_pth else PYTHON
     entries: dict[str, FileEntry] = {}
+    collisions = []
     for wheel, one in zip(wheels, unpacked, strict=True):
         for path, size, mode, digest in one.index:
             entry = FileEntry(
@@ -93,12 +113,22 @@ def payload_of(
             )
             other = entries.setdefault(entry.path, entry)
             if other.sha256 != digest:
-                raise ResolveError(
-                    f"{other.distribution} and {wheel.name} both bring {path}, with different "
-                    "content",
-                    "They cannot be installed together; leave one of them out.",
-                )
-    return Payload(entries.values(), site=site)
+                both = f"{other.distribution} and {wheel.name} both bring {path}"
+                if not _is_by_mistake(path):
+                    raise ResolveError(
+                        f"{both}, with different content",
+                        "They cannot be installed together; leave one of them out.",
+                    )
+                collisions.append(f"{both}: the first one's stays")
+    return Payload(entries.values(), site=site), tuple(collisions)
+
+
+def _is_by_mistake(path: str) -> bool:
+    """Whether a wheel holds a file at its top that only its project was to have, as many do."""
+    first = path.partition("/")[0]
+    return first in {"tests", "test", "docs", "doc", "examples", "benchmarks"} or bool(
+        re.fullmatch(r"[A-Z_]+(\.(md|rst|txt))?", path)
+    )
 
 
 def check_members(path: Path) -> None:

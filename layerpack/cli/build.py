@@ -40,9 +40,7 @@ def build(
     from layerpack.cli.reporter import Reporter
     from layerpack.report.model import size_report
 
-    options = pipeline.BuildOptions(
-        cache=Cache(cache_dir) if cache_dir else Cache.default(), output=output, locked=locked
-    )
+    options = pipeline.BuildOptions(cache=Cache.at(cache_dir), output=output, locked=locked)
     if dry_run:
         print_plan(pipeline.describe(recipe, options), format_)
         return

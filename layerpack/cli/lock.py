@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.options import Quiet, RecipePath, Verbose
+from layerpack.cli.options import Format, FormatOption, Quiet, RecipePath, Verbose
 
 
 def lock(
@@ -18,6 +18,7 @@ def lock(
         list[str] | None,
         typer.Option("--upgrade-package", "-P", help="Upgrade only this distribution."),
     ] = None,
+    format_: FormatOption = Format.TABLE,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -39,4 +40,4 @@ def lock(
         new = pipeline.update_lock(
             loaded, reporter.events, upgrade=upgrade, upgrade_packages=upgrade_package or ()
         )
-    print_lock_change(loaded.lock_path, former, new)
+    print_lock_change(loaded.lock_path, former, new, format_)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -51,6 +53,12 @@ def _main(
 
 def run() -> None:
     """Run the command line; the process ends with the documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a bar or a name still gets the report.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    # `kill` cleans up as Ctrl-C does: child processes end, scratch goes.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app()
     except LayerpackError as error:
@@ -58,10 +66,6 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("cancelled\n")
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output left (`| head`): nothing to tell, and nobody to tell it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:
         known = _file_error(error)
         if known is None:

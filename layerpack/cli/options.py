@@ -19,7 +19,9 @@ class Format(StrEnum):
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell every step and remark.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell every step, and passes' results.")
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option(

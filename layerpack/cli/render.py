@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -22,21 +23,27 @@ from layerpack.report.model import SizeReport, limit_error
 _ADVICE_ABOVE = "The report's last part, 'What to do', names what would help."
 
 
+def _out() -> TextIO:
+    """Standard output. The work is done by now: where the reader leaves (`| head`), so do we."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    return sys.stdout
+
+
 def _console() -> Console:
-    return Console(file=sys.stdout)
+    return Console(file=_out())
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    _out().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_report(report: SizeReport, format_: Format) -> None:
     """A size report. Raises LimitError, after it, for a build that is over a limit."""
     if format_ is Format.JSON:
-        sys.stdout.write(json_.size_report_json(report))
+        _out().write(json_.size_report_json(report))
     else:
         terminal.print_size_report(report, _console())
-    sys.stdout.flush()
+    _out().flush()
     error = limit_error(report)
     if error is not None:
         # The table ends with the advice; JSON readers get it in one place more, for people.
@@ -46,7 +53,7 @@ def print_report(report: SizeReport, format_: Format) -> None:
 def print_diff(diff: ReportDiff, format_: Format) -> None:
     """The difference of two builds."""
     if format_ is Format.JSON:
-        sys.stdout.write(json_.diff_json(diff))
+        _out().write(json_.diff_json(diff))
     else:
         terminal.print_diff(diff, _console())
 
@@ -54,7 +61,7 @@ def print_diff(diff: ReportDiff, format_: Format) -> None:
 def print_explanation(explanation: Explanation, format_: Format) -> None:
     """Why a file is gone, smaller, or here."""
     if format_ is Format.JSON:
-        sys.stdout.write(json_.explanation_json(explanation))
+        _out().write(json_.explanation_json(explanation))
     else:
         terminal.print_explanation(explanation, _console())
 
@@ -73,7 +80,7 @@ def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) ->
     width = max(len(one.name) for one, _ in passes)
     for one, wanted in passes:
         mark = "" if wanted is None else "on   " if wanted else "off  "
-        sys.stdout.write(f"{mark}{one.name:<{width}}  {one.summary}\n")
+        _out().write(f"{mark}{one.name:<{width}}  {one.summary}\n")
 
 
 def print_plan(plan: dict[str, object], format_: Format) -> None:
@@ -86,7 +93,7 @@ def print_plan(plan: dict[str, object], format_: Format) -> None:
             shown = ", ".join(f"{name}: {_shown(one)}" for name, one in value.items() if one != "")
         else:
             shown = _shown(value)
-        sys.stdout.write(f"{key.replace('_', ' ')}: {shown}\n")
+        _out().write(f"{key.replace('_', ' ')}: {shown}\n")
 
 
 def _shown(value: object) -> str:
@@ -97,17 +104,24 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def print_lock_change(path: Path, former: Lock | None, new: Lock) -> None:
-    """What a new lock changed."""
-    before = (
-        {pin.name: pin.version for pin in (*former.requirements, *former.assets)}
-        if (former)
-        else {}
-    )
-    after = {pin.name: pin.version for pin in (*new.requirements, *new.assets)}
-    for name in sorted(before.keys() | after.keys()):
-        old, now = before.get(name), after.get(name)
-        if former is not None and old != now:
-            change = f"{old} -> {now}" if old and now else f"added {now}" if now else f"gone {old}"
-            sys.stdout.write(f"{name}: {change}\n")
-    sys.stdout.write(f"{path}: {len(after)} distributions\n")
+def print_lock_change(path: Path, former: Lock | None, new: Lock, format_: Format) -> None:
+    """What a new lock holds, and what it changed."""
+    before, after = _versions(former), _versions(new)
+    changed = {
+        name: {"before": before.get(name), "after": after.get(name)}
+        for name in sorted(before.keys() | after.keys())
+        if former is not None and before.get(name) != after.get(name)
+    }
+    if format_ is Format.JSON:
+        _print_json({"file": str(path), "distributions": after, "changed": changed})
+        return
+    for name, change in changed.items():
+        old, now = change["before"], change["after"]
+        shown = f"{old} -> {now}" if old and now else f"added {now}" if now else f"gone {old}"
+        _out().write(f"{name}: {shown}\n")
+    _out().write(f"{path}: {len(after)} distributions\n")
+
+
+def _versions(lock: Lock | None) -> dict[str, str]:
+    pins = (*lock.requirements, *lock.assets) if lock else ()
+    return {pin.name: pin.version for pin in pins}

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +30,9 @@ from layerpack.passes.api import Add, Edit, Keep, PassContext
 from layerpack.passes.folders import parts_in_site
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
-from layerpack.units import folder_aside, key_of
+from layerpack.units import folder_aside, key_of, sha256_file
 
+_NOTES: Final = "notes.json"
 #: Part of the cache's key: another number means that other bytes may come out.
 _VERSION: Final = 1
 _WORKER: Final = Path(__file__).with_name("compile_worker.py")
@@ -167,12 +169,13 @@ def _compile(
 
 
 def _compiled(batch: _Batch, cache: Path, interpreter: Path, version: str) -> Path:
-    """The folder with a batch's bytecode: `N.pyc` for its Nth module, and `failed.json`."""
+    """The folder with a batch's bytecode: `N.pyc` for its Nth module, and `notes.json`."""
     content = [(entry.path, entry.sha256) for entry in batch.entries]
     folder = cache / key_of("bytecode", _VERSION, version, content)
-    if folder.is_dir():
+    if _is_whole(folder, batch):
         return folder
-    with folder_aside(folder) as aside:
+    shutil.rmtree(folder, ignore_errors=True)
+    with folder_aside(folder, _NOTES) as aside:
         jobs = [
             (str(entry.source), f"{_MOUNT}/{entry.path}", str(aside / f"{index}.pyc"))
             for index, entry in enumerate(batch.entries)
@@ -191,13 +194,31 @@ def _compiled(batch: _Batch, cache: Path, interpreter: Path, version: str) -> Pa
         by_index = {
             str(index): failed[job[0]] for index, job in enumerate(jobs) if job[0] in failed
         }
-        (aside / "failed.json").write_text(json.dumps(by_index), encoding="utf-8")
+        made = {
+            str(index): sha256_file(aside / f"{index}.pyc")
+            for index in range(len(jobs))
+            if str(index) not in by_index
+        }
+        notes = json.dumps({"failed": by_index, "sha256": made})
+        (aside / _NOTES).write_text(notes, encoding="utf-8")
         (aside / "jobs.json").unlink()
     return folder
 
 
+def _is_whole(folder: Path, batch: _Batch) -> bool:
+    """Whether each module has its bytecode, as it was made, or its error there."""
+    try:
+        notes = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
+        made, failed = notes["sha256"], notes["failed"]
+        return len(made) + len(failed) == len(batch.entries) and all(
+            sha256_file(folder / f"{index}.pyc") == digest for index, digest in made.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def _edits(payload: Payload, batch: _Batch, folder: Path, tag: str) -> Iterator[Edit]:
-    failed = json.loads((folder / "failed.json").read_text(encoding="utf-8"))
+    failed = json.loads((folder / _NOTES).read_text(encoding="utf-8"))["failed"]
     for index, entry in enumerate(batch.entries):
         where, _, name = entry.path.rpartition("/")
         path = f"{where}/__pycache__/{name[:-3]}.{tag}.pyc"

@@ -22,8 +22,7 @@ from layerpack.recipe import Recipe
 _FOLDERS = frozenset({"docs", "doc", "examples", "example", "benchmarks"})
 _FOR_PEOPLE = re.compile(
     r"(README|CHANGE(S|LOG)|HISTORY|NEWS|CONTRIBUTING|CODE_OF_CONDUCT|SECURITY)"
-    r"([._-]\w+)?(\.(md|rst|txt|markdown|adoc))?",
-    re.IGNORECASE,
+    r"([._-]\w+)?(\.(md|rst|txt|markdown|adoc))?"
 )
 _LICENCE = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|AUTHORS)", re.IGNORECASE)
 
@@ -49,7 +48,8 @@ class Docs:
                 continue
             if _FOLDERS.intersection(parts[:-1]):
                 in_folders.add(entry.path)
-            elif _FOR_PEOPLE.fullmatch(parts[-1]) and not parts[-1].endswith(".py"):
+            # In capitals and at the top, where projects put them: `data/news.txt` is data.
+            elif len(parts) <= 2 and _FOR_PEOPLE.fullmatch(parts[-1]):
                 single.append(entry)
         yield from folders.plan_removal(
             payload, context, in_folders, _FOLDERS, reason="documentation"

@@ -23,7 +23,7 @@ from typing import ClassVar
 from layerpack import elf
 from layerpack.passes.api import Add, Edit, Keep, PassContext, Remove
 from layerpack.passes.code import Code
-from layerpack.payload import LIBRARIES, FileEntry, Payload
+from layerpack.payload import LIBRARIES, FileEntry, Payload, is_library_name
 from layerpack.recipe import Recipe
 
 # auditwheel names what it grafts after its content: libgomp-a34b3233.so.1.0.0.
@@ -45,7 +45,7 @@ class Duplicates:
 
     def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
         """Remove copies that only DT_NEEDED refers to; keep the others, with the reason."""
-        libraries = [entry for entry in payload if ".so" in _name(entry)]
+        libraries = [entry for entry in payload if is_library_name(entry.path)]
         groups = defaultdict(list)
         for entry in libraries:
             groups[entry.sha256].append(entry)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from layerpack.errors import LayerpackError, RecipeError
 from layerpack.manifest import PassRecord
 from layerpack.passes.api import Add, Edit, Keep, Pass, PassContext, Remark, Remove, Rewrite
 from layerpack.payload import FileEntry, Payload
@@ -39,7 +40,7 @@ def run_passes(
     for item in passes:
         on_pass(item)
         before = payload
-        edits = _checked(item, before, item.plan(before, context), protected)
+        edits = _planned(item, before, context, protected)
         payload = _applied(before, edits)
         remarks.extend(_remark(item, edit, before, payload) for edit in edits)
         records.append(
@@ -52,6 +53,22 @@ def run_passes(
         )
         context = replace(context, room=context.room + before.size - payload.size)
     return Outcome(payload=payload, remarks=tuple(remarks), records=tuple(records))
+
+
+def _planned(
+    item: Pass, payload: Payload, context: PassContext, protected: Callable[[str], bool]
+) -> list[Edit]:
+    """A pass's plan, checked. A pass of the recipe's own that fails is the recipe's fault."""
+    try:
+        return _checked(item, payload, item.plan(payload, context), protected)
+    except LayerpackError:
+        raise
+    except Exception as error:
+        if type(item).__module__.startswith(__package__ or ""):
+            raise
+        raise RecipeError(
+            f"{context.recipe.path}: the pass '{item.name}' failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _protection(patterns: tuple[str, ...]) -> Callable[[str], bool]:

@@ -6,10 +6,7 @@ Results are kept in the cache by the library's hash, so that a library is stripp
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,9 +14,10 @@ from typing import ClassVar
 from layerpack import elf
 from layerpack.elf.strip import STRIP_VERSION
 from layerpack.passes.api import Edit, Keep, PassContext, Rewrite
-from layerpack.payload import ASSETS, FileEntry, Payload
+from layerpack.payload import ASSETS, FileEntry, Payload, is_library_name
 from layerpack.recipe import Recipe
-from layerpack.units import key_of, write_bytes, write_text
+from layerpack.units import key_of, sha256_bytes, sha256_file, write_bytes, write_text
+from layerpack.workers import in_processes
 
 # Below this much work, starting processes costs more than they save.
 _WORTH_PROCESSES = 32 * 2**20
@@ -52,13 +50,13 @@ class Symbols:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """One library, and where its stripped copy, or the refusal, is kept."""
+    """One library, and where its stripped copy lies, with a note of its hash or of the refusal."""
 
     path: str
     size: int
     source: Path
     stripped: Path
-    refusal: Path
+    note: Path
 
     @classmethod
     def of(cls, entry: FileEntry, folder: Path) -> _Job:
@@ -68,31 +66,45 @@ class _Job:
             size=entry.size,
             source=entry.source,
             stripped=folder / f"{key}.so",
-            refusal=folder / f"{key}.json",
+            note=folder / f"{key}.json",
         )
 
     def done(self) -> bool:
-        return self.stripped.exists() or self.refusal.exists()
+        """Whether the result is there and whole; a damaged one is made anew."""
+        note = self._note()
+        if note is None:
+            return False
+        if "refusal" in note:
+            return True
+        return self.stripped.is_file() and sha256_file(self.stripped) == note.get("sha256")
 
     def execute(self) -> None:
         result = elf.strip_file(self.source)
         if isinstance(result, elf.Refusal):
-            write_text(self.refusal, json.dumps(result.reason))
+            write_text(self.note, json.dumps({"refusal": result.reason}))
         else:
             write_bytes(self.stripped, result)
+            write_text(self.note, json.dumps({"sha256": sha256_bytes(result)}))
 
     def edit(self) -> Edit:
-        if self.stripped.exists():
-            return Rewrite(path=self.path, source=self.stripped, reason="symbols removed")
-        return Keep(path=self.path, reason=json.loads(self.refusal.read_text(encoding="utf-8")))
+        note = self._note() or {}
+        if "refusal" in note:
+            return Keep(path=self.path, reason=note["refusal"])
+        return Rewrite(path=self.path, source=self.stripped, reason="symbols removed")
+
+    def _note(self) -> dict[str, str] | None:
+        try:
+            value = json.loads(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
 
 
 def _may_be_elf(entry: FileEntry) -> bool:
     """Whether it is worth a look into the file. Assets are the user's own data."""
     if entry.path.startswith(f"{ASSETS}/"):
         return False
-    name = entry.path.rpartition("/")[2]
-    return name.endswith(".so") or ".so." in name or "." not in name
+    return is_library_name(entry.path) or "." not in entry.path.rpartition("/")[2]
 
 
 def _run(jobs: list[_Job], context: PassContext) -> None:
@@ -106,16 +118,10 @@ def _run(jobs: list[_Job], context: PassContext) -> None:
 
 
 def _executed(jobs: list[_Job], *, parallel: bool) -> Iterator[_Job]:
-    if not parallel:
-        for job in jobs:
-            job.execute()
-            yield job
+    if parallel:
+        with in_processes(_Job.execute, jobs) as completed:
+            yield from completed
         return
-    # A fork would copy locks that other threads (the progress bar's) may hold.
-    context = multiprocessing.get_context("spawn")
-    workers = min(os.cpu_count() or 1, len(jobs))
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        futures = {pool.submit(job.execute): job for job in jobs}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
+    for job in jobs:
+        job.execute()
+        yield job

@@ -111,7 +111,9 @@ def _candidates(path: str, manifest: Manifest) -> list[str]:
     if not path or (_MAGIC.search(path) and "/" not in path):
         return [path]
     site = f"python/lib/{manifest.runtime}/site-packages"
-    return [path, f"python/{path}", f"{site}/{path}"]
+    # /opt/python/numpy, though this build's distributions lie further down.
+    below = path.removeprefix("python/")
+    return [path, f"python/{path}", f"{site}/{path}", f"{site}/{below}"]
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
