@@ -73,8 +73,10 @@ class Packed:
         return self.source.read_bytes()[_KEPT.size :]
 
 
-# A kept file begins with its method, its content's CRC-32 and that of the compressed bytes.
+# A kept file begins with its method, its content's CRC-32, and the CRC-32 of both and of the
+# compressed bytes.
 _KEPT = struct.Struct("<HII")
+_HEAD = struct.Struct("<HI")
 # What the format counts and measures without its Zip64 extension.
 _MEMBERS_MAX, _BYTES_MAX = 0xFFFF, 0xFFFFFFFF
 
@@ -148,7 +150,7 @@ def _kept(path: Path) -> Packed | None:
     method, crc, own = _KEPT.unpack_from(data)
     size = len(data) - _KEPT.size
     # A loss of power can leave a file short: a damaged one is made anew.
-    if zlib.crc32(memoryview(data)[_KEPT.size :]) != own:
+    if _own_crc(method, crc, memoryview(data)[_KEPT.size :]) != own:
         return None
     return Packed(method=method, crc=crc, size=size, source=path)
 
@@ -156,7 +158,12 @@ def _kept(path: Path) -> Packed | None:
 def _keep(job: _Job) -> None:
     packed = _pack(job.source, job.sha256)
     data = packed.read()
-    write_bytes(job.kept, _KEPT.pack(packed.method, packed.crc, zlib.crc32(data)) + data)
+    own = _own_crc(packed.method, packed.crc, data)
+    write_bytes(job.kept, _KEPT.pack(packed.method, packed.crc, own) + data)
+
+
+def _own_crc(method: int, crc: int, data: bytes | memoryview) -> int:
+    return zlib.crc32(data, zlib.crc32(_HEAD.pack(method, crc)))
 
 
 def _pack(source: Path, sha256: str) -> Packed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import shutil
 import urllib.parse
 import urllib.request
@@ -35,14 +36,22 @@ _TIMEOUT_SECONDS = 60
 
 # Runs a prepare script as the runtime would: only the payload's distributions and the standard
 # library on sys.path (the interpreter's own site-packages would hide what the payload lacks), and
-# `.pth` files run. Its own folder comes first, as for any script.
+# `.pth` files run. Its own folder comes first, as for any script. It ends with the build, even one
+# that is killed (prctl(2): PR_SET_PDEATHSIG is 1, and Linux has it).
 _BOOTSTRAP = """\
-import runpy, site, sys
-folder, packages, script = sys.argv[1:4]
+import os, runpy, site, sys
+build, folder, packages, script = sys.argv[1:5]
 sys.path.remove("")
+try:
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+except (ImportError, AttributeError, OSError):
+    pass
+if os.getppid() != int(build):
+    sys.exit(1)
 sys.path[:0] = [folder, packages]
 site.addsitedir(packages)
-sys.argv = [script, *sys.argv[4:]]
+sys.argv = [script, *sys.argv[5:]]
 runpy.run_path(script, run_name="__main__")
 """
 
@@ -242,7 +251,7 @@ def _run(script: Path, interpreter: Path, opt: Path, packages: Path, folders: _F
     result = process.run(
         [
             *(interpreter, "-s", "-S", "-B", "-c", _BOOTSTRAP),
-            *(script.resolve().parent, packages, script.resolve()),
+            *(str(os.getpid()), script.resolve().parent, packages, script.resolve()),
             *(folders.source, folders.output),
         ],
         folder=folders.work,

@@ -36,6 +36,14 @@ class BuildFolder:
         """
         path = self._beside("lock")
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Where it cannot be made, FileLock would wait for ever.
+            path.open("ab").close()
+        except FileNotFoundError:
+            # /proc and the like answer so.
+            raise UsageError(
+                f"{self.path}: no folder can be made there", "Choose another --output."
+            ) from None
         lock = FileLock(path)
         try:
             lock.acquire(blocking=False)
@@ -82,13 +90,7 @@ class BuildFolder:
         """Give an empty folder beside this one; on success it takes this one's place."""
         aside = self._beside("new")
         shutil.rmtree(aside, ignore_errors=True)
-        try:
-            aside.mkdir(parents=True)
-        except FileNotFoundError:
-            # /proc and the like answer so.
-            raise UsageError(
-                f"{self.path}: no folder can be made there", "Choose another --output."
-            ) from None
+        aside.mkdir(parents=True)
         try:
             yield aside
             files = {

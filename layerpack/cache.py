@@ -34,19 +34,18 @@ class Cache:
 
     @classmethod
     def at(cls, root: Path | None = None) -> Cache:
-        """The cache in a folder, which is made; without one, in the platform's place for caches.
+        """The cache in a folder; without one, in the platform's place for caches."""
+        return cls(root or Path(platformdirs.user_cache_dir("layerpack")))
 
-        Raises UsageError where the folder cannot be made.
-        """
-        root = root or Path(platformdirs.user_cache_dir("layerpack"))
+    def make(self) -> None:
+        """Make its folder. Raises UsageError where that cannot be."""
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"the cache folder {root} cannot be made: {error.strerror}",
+                f"the cache folder {self.root} cannot be made: {error.strerror}",
                 "Choose another with --cache-dir or LAYERPACK_CACHE_DIR.",
             ) from None
-        return cls(root)
 
     def folder(self, kind: str) -> Path:
         """The folder for one kind of result (`wheels`, `unpacked`, `symbols`, ...)."""

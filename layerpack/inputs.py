@@ -62,11 +62,11 @@ def function_entries(recipe: Recipe) -> tuple[FileEntry, ...] | None:
         file = root / path
         executable = bool(file.stat().st_mode & 0o100)
         entries.append(FileEntry.of(file, path.as_posix(), _FUNCTION, executable=executable))
-    _check_handler(recipe, recipe.function.handler, entries)
+    _check_handler(recipe, recipe.function.handler, root, entries)
     return tuple(entries)
 
 
-def _check_handler(recipe: Recipe, handler: str, entries: list[FileEntry]) -> None:
+def _check_handler(recipe: Recipe, handler: str, root: Path, entries: list[FileEntry]) -> None:
     """The handler's module must be in the package and name the function."""
     module, _, function = handler.rpartition(".")
     path = module.replace(".", "/")
@@ -74,7 +74,7 @@ def _check_handler(recipe: Recipe, handler: str, entries: list[FileEntry]) -> No
     entry = next((e for e in entries if e.path in (f"{path}.py", f"{path}/__init__.py")), None)
     if entry is None:
         raise RecipeError(
-            f"{where} needs {path}.py in {recipe.folder}, in function.source, which is not there"
+            f"{where} needs {path}.py in {root}, the function.source, which is not there"
         )
     text = entry.source.read_text(encoding="utf-8", errors="replace")
     if not re.search(rf"\b{re.escape(function)}\b", text):

@@ -116,6 +116,7 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     """
     recipe = Recipe.load(recipe_path)
     function = function_entries(recipe)
+    options.cache.make()
     lock = current_lock(recipe, options, events)
     folder = BuildFolder(output_folder(recipe, options))
     with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):

@@ -39,8 +39,15 @@ def read_model(model: type[ModelT], path: Path) -> ModelT:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe", _nearby(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from None
+    except IsADirectoryError:
+        inside = ", ".join(str(other) for other in sorted(path.glob("*.yaml")))
+        raise RecipeError(
+            f"{path} is a folder, not a recipe", f"Recipes in it: {inside}" if inside else ""
+        ) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: is not UTF-8: {error}", "Save it as UTF-8.") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Location, int] = {}

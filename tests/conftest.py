@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,27 @@ def _uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch, _uv_cache: Path) -> Iterator[LocalIndex]:
+def index(_uv_cache: Path) -> Iterator[LocalIndex]:
     """An empty package index on 127.0.0.1; no setting of this machine adds another one."""
-    for name in list(os.environ):
-        if name.startswith(("PIP_", "UV_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("UV_NO_CONFIG", "1")
-    monkeypatch.setenv("UV_CACHE_DIR", str(_uv_cache))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with LocalIndex() as served:
+    with _served(_uv_cache) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def shared_index(_uv_cache: Path) -> Iterator[LocalIndex]:
+    """One for all tests of a module."""
+    with _served(_uv_cache) as served:
+        yield served
+
+
+@contextmanager
+def _served(uv_cache: Path) -> Iterator[LocalIndex]:
+    with pytest.MonkeyPatch.context() as patch, LocalIndex() as served:
+        for name in list(os.environ):
+            if name.startswith(("PIP_", "UV_")):
+                patch.delenv(name)
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        patch.setenv("UV_NO_CONFIG", "1")
+        patch.setenv("UV_CACHE_DIR", str(uv_cache))
+        patch.setenv("NO_PROXY", "127.0.0.1")
         yield served

@@ -29,6 +29,8 @@ from layerpack.units import folder_aside, sha256_file
 # Downloads wait for the network, and pip takes one file at a time.
 _PARALLEL = 4
 _DISK_FULL = os.strerror(errno.ENOSPC)
+# Before what pip tells at length, such as a transfer that ended early.
+_CROSS = "\u00d7 "
 _NO_MATCH = re.compile(r"No matching distribution found|Could not find a version")
 
 
@@ -229,6 +231,10 @@ def download_error(
             f"Add '{named.name if named else who}' to the recipe's build.from-source, or choose "
             "another version.",
         )
-    wanted = [line for line in text.splitlines() if line.startswith("ERROR")]
+    wanted = [
+        line.removeprefix(_CROSS)
+        for line in text.splitlines()
+        if line.startswith(("ERROR", _CROSS))
+    ]
     detail = "\n".join(wanted[-3:]) or result.tail(4)
     return ResolveError(f"downloading {who} failed: {detail}", "Check the network and the index.")

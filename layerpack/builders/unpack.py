@@ -26,10 +26,10 @@ from layerpack.builders.api import WheelFile
 from layerpack.cache import Cache
 from layerpack.errors import BuildToolError, ResolveError
 from layerpack.payload import PYTHON, FileEntry, Payload
-from layerpack.units import folder_aside, sha256_file, sorted_walk
+from layerpack.units import folder_aside, key_of, sha256_file, sorted_walk
 
 # The layout of an unpacked wheel in the cache; raise it when the layout changes.
-_LAYOUT = 1
+_LAYOUT = 2
 _INDEX = "index.json"
 # A member that claims more is no library but an attack on the disk; Lambda takes 250 MB in all.
 _MEMBER_MAX = 4 * 2**30
@@ -57,7 +57,9 @@ def unpack(wheel: WheelFile, cache: Cache) -> Unpacked:
         shutil.rmtree(home, ignore_errors=True)
         with folder_aside(home, _INDEX) as folder:
             _install(wheel.path, folder / "files")
-            (folder / _INDEX).write_text(json.dumps(_index(folder / "files")), encoding="utf-8")
+            index = _index(folder / "files")
+            text = json.dumps({"key": key_of(index), "files": index})
+            (folder / _INDEX).write_text(text, encoding="utf-8")
         found = _kept(home)
     if found is None:
         raise BuildToolError(f"{home} vanished during the build", "Build again.")
@@ -65,14 +67,20 @@ def unpack(wheel: WheelFile, cache: Cache) -> Unpacked:
 
 
 def _kept(home: Path) -> Unpacked | None:
-    """What is unpacked there; None where anything of it is gone or has another size."""
+    """What is unpacked there; None where anything of it is gone, or not as it was.
+
+    Every file is hashed: passes and patches make of them what no hash of the build would tell.
+    """
     try:
-        index = json.loads((home / _INDEX).read_text(encoding="utf-8"))
+        kept = json.loads((home / _INDEX).read_text(encoding="utf-8"))
+        index = kept["files"]
         files = home / "files"
-        if any((files / path).stat().st_size != size for path, size, _, _ in index):
+        if kept["key"] != key_of(index):
+            return None
+        if any(sha256_file(files / path) != digest for path, _, _, digest in index):
             return None
         return Unpacked(files=files, index=tuple((p, s, m, h) for p, s, m, h in index))
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -66,6 +66,11 @@ def print_explanation(explanation: Explanation, format_: Format) -> None:
         terminal.print_explanation(explanation, _console())
 
 
+def print_schema(text: str) -> None:
+    """The schema of recipes."""
+    _out().write(text)
+
+
 def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) -> None:
     """The passes; each with whether a recipe asks for it, or None where there is no recipe."""
     if format_ is Format.JSON:

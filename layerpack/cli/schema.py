@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from layerpack import data
+    from layerpack.cli.render import print_schema
 
-    sys.stdout.write(data.text("recipe.schema.json"))
+    print_schema(data.text("recipe.schema.json"))

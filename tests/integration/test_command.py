@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from tests.support.command import COMMAND, Ended, environment, layerpack
 from tests.support.index import LocalIndex
 from tests.support.libraries import make_library
 from tests.support.recipes import HERE, minimal
-from tests.support.wheels import make_wheel
+from tests.support.wheels import make_wheel, symlink_member
 
 COMMANDS = ("build", "lock", "size-report", "explain", "diff", "passes", "schema")
 
@@ -176,6 +179,114 @@ def test_a_swapped_file_is_code_5_and_the_earlier_build_stays(
     assert not (other / "wheels").exists()
 
 
+def evil_symlink() -> tuple[zipfile.ZipInfo, bytes]:
+    """A member that is a link out of the layer."""
+    return symlink_member("evil/evil.py"), b"/etc/passwd"
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        (("../../evil.py", b"import os"), "its member '../../evil.py' leads out of its folder"),
+        (("/tmp/evil.py", b"import os"), "its member '/tmp/evil.py' has an absolute or foreign"),
+        (evil_symlink(), "its member 'evil/evil.py' is a symbolic link"),
+        (None, "downloading evil==1.0 failed: Download failed "),
+    ],
+    ids=["..", "absolute", "link", "truncated"],
+)
+def test_a_hostile_or_broken_wheel_is_code_5_and_harms_nothing(
+    tmp_path: Path,
+    index: LocalIndex,
+    member: tuple[zipfile.ZipInfo | str, bytes] | None,
+    told: str,
+) -> None:
+    folder, cache = tmp_path / "project", tmp_path / "cache"
+    evil = make_wheel(tmp_path / "w", "evil", extra=[member] if member else [])
+    index.add(make_wheel(tmp_path / "w", "alpha"), evil)
+    minimal(folder, index=index.url, runtime=HERE)
+    assert layerpack("build", "recipe.yaml", folder=folder, cache=cache).code == 0
+    minimal(folder, requirements=["alpha", "evil"], index=index.url, runtime=HERE)
+    assert layerpack("lock", "recipe.yaml", folder=folder, cache=cache).code == 0
+    if member is None:
+        index.truncated.add(evil.name)
+
+    def files() -> dict[str, bytes]:
+        """The project, and what the cache had of alpha."""
+        kept = [*folder.rglob("*"), *cache.glob("unpacked/*/**/*"), *cache.glob("wheels/*/alpha*")]
+        return {str(path): path.read_bytes() for path in kept if path.is_file()}
+
+    before = files()
+    text = refused(layerpack("build", "recipe.yaml", folder=folder, cache=cache), 5)
+    assert told in text
+    assert len(text.splitlines()) == 2
+    assert files() == before
+    assert list((cache / "scratch").iterdir()) == []
+    assert not list(cache.rglob("evil.py"))
+    assert not [path for path in (tmp_path / "evil.py", Path("/tmp/evil.py")) if path.exists()]
+
+
+def test_a_pin_that_was_removed_by_hand_makes_the_lock_stale(
+    tmp_path: Path, index: LocalIndex
+) -> None:
+    index.add(make_wheel(tmp_path / "w", "alpha", requires=["beta"]))
+    index.add(make_wheel(tmp_path / "w", "beta"))
+    minimal(tmp_path, index=index.url, runtime=HERE)
+    cache = tmp_path / "cache"
+    assert layerpack("lock", "recipe.yaml", folder=tmp_path, cache=cache).code == 0
+    lock = tmp_path / "recipe.lock"
+    whole = lock.read_text()
+    edited = re.sub(r"(?s)^beta==.*", "", whole, flags=re.MULTILINE)
+    assert "alpha==1.0" in edited and "beta==" not in edited
+    lock.write_text(edited)
+    ended = layerpack("build", "recipe.yaml", "--locked", folder=tmp_path, cache=cache)
+    assert refused(ended, 5) == (
+        "error: the lock recipe.lock does not hold: its pins were changed since it was made\n"
+        "  Run `layerpack lock recipe.yaml`, or build without --locked.\n"
+    )
+    assert lock.read_text() == edited
+    assert not (tmp_path / "build").exists()
+    # Without --locked it is made anew, and the build says so.
+    ended = layerpack("build", "recipe.yaml", folder=tmp_path, cache=cache)
+    assert ended.code == 0
+    assert "warning: recipe.lock is stale (its pins were changed since it was made): " in (
+        ended.errors
+    )
+    assert lock.read_text() == whole
+
+
+@pytest.mark.parametrize("arguments", [["build"], ["build", "--dry-run"], ["lock"]])
+def test_another_tools_lock_is_code_5_and_stays(tmp_path: Path, arguments: list[str]) -> None:
+    minimal(tmp_path, name="uv.yaml")
+    text = 'version = 1\nrequires-python = ">=3.12"\n\n[[package]]\nname = "alpha"\n'
+    (tmp_path / "uv.lock").write_text(text)
+    ended = layerpack(*arguments, "uv.yaml", folder=tmp_path, cache=tmp_path / "cache")
+    assert refused(ended, 5) == (
+        "error: uv.lock is in the way: it is not a lock that layerpack made\n"
+        "  Remove or rename it, or give the recipe another name.\n"
+    )
+    assert (tmp_path / "uv.lock").read_text() == text
+    assert sorted(path.name for path in tmp_path.iterdir()) in (
+        ["uv.lock", "uv.yaml"],
+        ["cache", "uv.lock", "uv.yaml"],
+    )
+
+
+def test_an_own_pass_that_raises_is_code_4_and_named(tmp_path: Path, index: LocalIndex) -> None:
+    index.add(make_wheel(tmp_path / "w", "alpha"))
+    minimal(tmp_path, index=index.url, runtime=HERE, more="passes: [own.py:Own]")
+    (tmp_path / "own.py").write_text(
+        "class Own:\n"
+        "    name, summary, after = 'models', 'large models', frozenset()\n"
+        "    def wanted(self, recipe):\n        return True\n"
+        "    def plan(self, payload, context):\n        return payload['python/none']\n"
+    )
+    ended = layerpack("build", "recipe.yaml", folder=tmp_path, cache=tmp_path / "cache")
+    assert refused(ended, 4) == (
+        "error: recipe.yaml: the pass 'models' failed: KeyError: 'python/none'\n"
+    )
+    assert not (tmp_path / "build/small").exists()
+
+
 def test_locked_without_a_lock_is_code_5(tmp_path: Path) -> None:
     minimal(tmp_path)
     ended = layerpack("build", "recipe.yaml", "--locked", folder=tmp_path, cache=tmp_path / "c")
@@ -193,12 +304,22 @@ def test_a_missing_system_library_is_code_7(tmp_path: Path, index: LocalIndex) -
     ended = layerpack("build", "recipe.yaml", folder=tmp_path, cache=tmp_path / "cache")
     assert "  libgone.so.1, needed by python/alpha/user.so\n" in refused(ended, 7)
     assert not (tmp_path / "build/small").exists()
+    more = "system-libraries: {optional: [libgone.so.1]}"
+    minimal(tmp_path, index=index.url, runtime=HERE, more=more)
+    ended = layerpack("build", "recipe.yaml", folder=tmp_path, cache=tmp_path / "cache")
+    assert ended.code == 0
+    assert ended.errors.startswith(
+        "warning: libgone.so.1, needed by python/alpha/user.so, is missing (optional)\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("recipe.yaml/below", "Not a directory"),
+        (
+            "recipe.yaml/below",
+            "recipe.yaml: File exists\n  A file stands where a folder is needed.\n",
+        ),
         ("x" * 300, "File name too long"),
     ],
 )
@@ -242,12 +363,17 @@ def test_a_read_only_place_is_code_6(tmp_path: Path, index: LocalIndex) -> None:
     assert "Read-only file system" in refused(ended, 6)
 
 
-def test_a_cache_that_is_a_file_is_code_6(tmp_path: Path, index: LocalIndex) -> None:
+def test_a_cache_that_is_a_file_is_code_2(tmp_path: Path, index: LocalIndex) -> None:
     index.add(make_wheel(tmp_path / "w", "alpha"))
     minimal(tmp_path, index=index.url, runtime=HERE)
     (tmp_path / "cache").write_text("a file")
     ended = layerpack("build", "recipe.yaml", folder=tmp_path, cache=tmp_path / "cache")
-    assert "A file stands where a folder is needed." in refused(ended, 6)
+    assert refused(ended, 2) == (
+        f"error: the cache folder {tmp_path}/cache cannot be made: File exists\n"
+        "  Choose another with --cache-dir or LAYERPACK_CACHE_DIR.\n"
+    )
+    assert (tmp_path / "cache").read_text() == "a file"
+    assert not (tmp_path / "build").exists()
 
 
 def test_results_go_to_standard_output_alone_and_quiet_is_quiet(
@@ -266,20 +392,68 @@ def test_results_go_to_standard_output_alone_and_quiet_is_quiet(
     assert "\033[" not in told.output + told.errors
 
 
-def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        [str(COMMAND), "schema"],
-        stdout=write,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(tmp_path / "cache"),
-        check=False,
+PATCHED = """\
+patches: [{package: alpha, replace: {pattern: VERSION, with: RELEASE}}]
+"""
+
+
+def test_reports_suit_every_terminal_and_every_reader(tmp_path: Path, index: LocalIndex) -> None:
+    files: dict[str, str | bytes] = {"alpha/__init__.py": "VERSION = 'VERSION'\n"}
+    files |= {f"alpha/tests/caf\u00e9{number}.py": "" for number in range(40)}
+    both = {"README.md": "# alpha \u65e5\u672c\n"}
+    index.add(make_wheel(tmp_path / "w", "alpha", files=files | both))
+    index.add(make_wheel(tmp_path / "w", "beta", files={"beta.py": "", "README.md": "# beta\n"}))
+    more = PATCHED + "description: caf\u00e9 \u65e5\u672c\n"
+    minimal(tmp_path, requirements=["alpha", "beta"], index=index.url, runtime=HERE, more=more)
+    cache = tmp_path / "cache"
+    first = layerpack("build", "recipe.yaml", folder=tmp_path, cache=cache)
+    assert first.code == 0
+    assert first.errors.startswith(
+        "warning: alpha and beta both bring README.md: the first one's stays\n"
     )
-    os.close(write)
-    assert "Traceback" not in done.stderr
-    assert "bug" not in done.stderr
+    commands = [
+        ["size-report", "recipe.yaml"],
+        ["explain", "alpha"],
+        ["diff", "build/small", "recipe.yaml"],
+    ]
+    for arguments in commands:
+        extra = {"PYTHONIOENCODING": "ascii"}
+        ended = layerpack(*arguments, folder=tmp_path, cache=cache, extra=extra)
+        assert (ended.code, ended.errors) == (0, "")
+        assert ended.output.isascii()
+        assert len(ended.output.splitlines()) > 1
+
+    # A patched file is explained as such.
+    told = layerpack("explain", "alpha/__init__.py", folder=tmp_path, cache=cache).output
+    assert "'VERSION' replaced 2 times, as the recipe says" in told
+    told = layerpack(
+        *("explain", "alpha/__init__.py", "--format", "json"), folder=tmp_path, cache=cache
+    ).output
+    (remark,) = [one for one in json.loads(told)["remarks"] if one["pass_name"] == "patches"]
+    assert (remark["action"], remark["bytes_before"], remark["bytes_after"]) == ("rewrite", 20, 20)
+
+    # As `| head -1` does: the reader has left before the first byte is written.
+    for arguments in (
+        *commands,
+        ["build", "recipe.yaml", "--format", "json"],
+        ["passes"],
+        ["schema"],
+    ):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [str(COMMAND), *arguments],
+            cwd=tmp_path,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(cache),
+            check=False,
+        )
+        os.close(write)
+        assert done.returncode == -signal.SIGPIPE, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "error" not in done.stderr
 
 
 def test_the_schema_is_printed(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_full_disk_is_one_message_and_no_damage(
     assert len(second["errors"].splitlines()) <= 3
     assert after == before
     assert "nothing changed" in third["errors"]
-    assert sorted(left) == ["cache", "small"]
+    assert sorted(left) == [".small.lock", "cache", "small"]
 
 
 def test_the_same_build_fits_on_a_larger_disk(tmp_path: Path, index: LocalIndex) -> None:

@@ -253,6 +253,16 @@ def test_a_published_wheel_is_preferred_where_source_is_allowed(
     assert wheel.kind == "wheel"
 
 
+def test_a_download_that_fails_is_not_built_instead(
+    tmp_path: Path, index: LocalIndex, cache: Cache
+) -> None:
+    files = [make_sdist(tmp_path, "alpha"), make_wheel(tmp_path, "alpha")]
+    index.add(*files)
+    index.truncated.add(files[1].name)
+    chosen = context(index, cache, HERE, OWN, from_source=["alpha"])
+    assert "not enough bytes were received" in refusal([pin(*files)], chosen)
+
+
 def test_a_failing_build_is_told_with_its_last_lines_and_log(
     tmp_path: Path, index: LocalIndex, cache: Cache
 ) -> None:
@@ -313,7 +323,8 @@ def test_a_host_library_is_where_the_loader_finds_it(index: LocalIndex, cache: C
     chosen = context(index, cache, HERE, OWN)
     found = LocalBuilder().system_library("libc.so.6", chosen)
     assert found is not None
-    assert found.is_file()
+    assert found.path.is_file()
+    assert (found.origin, found.licence, found.is_hosts) == ("this machine", "", True)
     assert LocalBuilder().system_library("libno-such.so.1", chosen) is None
     other = context(index, cache, HERE, OTHER)
     assert LocalBuilder().system_library("libc.so.6", other) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,15 +120,23 @@ def albert(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
     return _build("albert", tmp_path_factory.mktemp("albert"), cache)
 
 
+@pytest.fixture(scope="module")
+def spacy(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
+    """The build of spacy.yaml."""
+    return _build("spacy", tmp_path_factory.mktemp("spacy"), cache)
+
+
+@pytest.fixture(scope="module")
+def sklearn(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
+    """The build of sklearn.yaml."""
+    return _build("sklearn", tmp_path_factory.mktemp("sklearn"), cache)
+
+
 @pytest.fixture(scope="module", params=["spacy", "bert", "albert", "sklearn"])
-def built(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
-) -> Iterator[Built]:
+def built(request: pytest.FixtureRequest) -> Built:
     """Each recipe's build in turn."""
-    if request.param in ("bert", "albert"):
-        yield request.getfixturevalue(request.param)
-    else:
-        yield _build(request.param, tmp_path_factory.mktemp(request.param), cache)
+    found: Built = request.getfixturevalue(request.param)
+    return found
 
 
 def test_it_answers_its_events(built: Built) -> None:
@@ -180,6 +188,30 @@ def test_bert_embeddings_equal_an_independent_implementation(bert: Built, cache:
     expected = Bert(weights.parent).embed(SENTENCES)
     assert got.shape == expected.shape
     assert float(np.abs(got - expected).max()) < 1e-4
+
+
+def answer_to(built: Built, event: str) -> list[Any]:
+    """The results for an event that the recipe ships."""
+    (answer,), _ = built.answers([json.loads((built.recipe.folder / event).read_text())])
+    results: list[Any] = json.loads(answer["body"])["results"]
+    return results
+
+
+def test_sklearn_reads_the_digits_of_its_event(sklearn: Built) -> None:
+    results = answer_to(sklearn, "sklearn/events/predict.json")
+    # What a person sees in the images.
+    assert [one["digit"] for one in results] == [3, 1, 5]
+    assert all(0.5 < one["probability"] <= 1 for one in results)
+
+
+def test_spacy_reads_the_texts_of_its_event(spacy: Built) -> None:
+    ada, _, amazon, empty = answer_to(spacy, "spacy/events/analyse.json")
+    assert [token["lemma"] for token in ada["tokens"][:3]] == ["Ada", "Lovelace", "write"]
+    found = {(entity["text"], entity["label"]) for entity in ada["entities"] + amazon["entities"]}
+    assert {("London", "GPE"), ("1843", "DATE"), ("$13.7 billion", "MONEY")} <= found
+    assert (empty["tokens"], empty["entities"]) == ([], [])
+    (encoded,) = answer_to(spacy, "spacy/events/encoded.json")
+    assert ("Z\u00fcrich", "GPE") in {(one["text"], one["label"]) for one in encoded["entities"]}
 
 
 def test_bert_answers_with_what_spacy_says(bert: Built) -> None:

@@ -47,12 +47,14 @@ def layerpack(
     return Ended(code=result.returncode, output=result.stdout, errors=result.stderr)
 
 
-def start(*arguments: str | Path, folder: Path, cache: Path) -> subprocess.Popen[str]:
+def start(
+    *arguments: str | Path, folder: Path, cache: Path, extra: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start `layerpack ARGUMENTS` in a process group of its own."""
     return subprocess.Popen(
         [str(COMMAND), *map(str, arguments)],
         cwd=folder,
-        env=environment(cache),
+        env=environment(cache, extra),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from layerpack.archive import compress_all, member_size, write_zip
-from layerpack.errors import BuildToolError, LimitError
+from layerpack.archive import DamagedError, compress_all, member_size, write_zip
+from layerpack.errors import LimitError
 from layerpack.payload import FileEntry
 from tests.support.wheels import sha256
 
@@ -118,17 +118,19 @@ def test_a_warm_cache_gives_equal_bytes(made: Path, tmp_path: Path) -> None:
     assert record.path.read_bytes() == made.read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "head only"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "head flipped", "empty", "head only"])
 def test_a_damaged_kept_file_is_made_anew(made: Path, tmp_path: Path, damage: str) -> None:
     files = entries(tmp_path / "files")
     cache = tmp_path / "cache"
     compress_all(files, cache)
-    for kept in cache.iterdir():
+    kept_files = [path for path in cache.rglob("*") if path.is_file()]
+    assert kept_files
+    for kept in kept_files:
         data = bytearray(kept.read_bytes())
-        if damage == "flipped":
-            data[len(data) // 2] ^= 1
-        keep = {"truncated": len(data) // 2, "flipped": len(data), "empty": 0, "head only": 8}
-        kept.write_bytes(data[: keep[damage]])
+        if damage.endswith("flipped"):
+            data[3 if damage.startswith("head") else len(data) // 2] ^= 1
+        keep = {"truncated": len(data) // 2, "empty": 0, "head only": 8}
+        kept.write_bytes(data[: keep.get(damage, len(data))])
     record = write_zip(tmp_path / "z.zip", files, compress_all(files, cache))
     assert record.path.read_bytes() == made.read_bytes()
 
@@ -137,11 +139,12 @@ def test_a_damaged_kept_file_is_made_anew(made: Path, tmp_path: Path, damage: st
 def test_a_source_that_changed_since_it_was_hashed_is_named(tmp_path: Path, name: str) -> None:
     files = entries(tmp_path / "files")
     (tmp_path / "files" / name).write_bytes(b"something else")
-    with pytest.raises(BuildToolError) as caught:
+    with pytest.raises(DamagedError) as caught:
         compress_all(files, tmp_path / "cache")
-    assert caught.value.message == (
-        f"{tmp_path}/files/{name} is not what was unpacked there: its hash changed"
+    assert str(caught.value) == (
+        f"{tmp_path}/files/{name} changed while the build ran, or before\nBuild again."
     )
+    assert caught.value.path == tmp_path / "files" / name
 
 
 def test_a_members_size_is_known_before_the_zip_is_written(made: Path, tmp_path: Path) -> None:

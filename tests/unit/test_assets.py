@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,15 @@ def no_wheel(asset: Asset) -> tuple[Path, str, str]:
     raise AssertionError(asset.name)
 
 
-def context(folder: Path, cache: Cache, keys: str, payload: Payload | None = None) -> AssetContext:
+def context(
+    folder: Path,
+    cache: Cache,
+    keys: str,
+    payload: Payload | None = None,
+    runtime: str = HERE,
+) -> AssetContext:
     """What making the one asset of the recipe needs; the asset's keys are given as flow YAML."""
-    path = minimal(folder, runtime=HERE, more=f"assets: [{{name: model, {keys}}}]")
+    path = minimal(folder, runtime=runtime, more=f"assets: [{{name: model, {keys}}}]")
     return AssetContext(
         recipe=Recipe.load(path),
         payload=payload or Payload([]),
@@ -86,8 +94,59 @@ def test_a_dead_link_in_a_folder_is_told(tmp_path: Path, cache: Cache) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/link").symlink_to("nowhere")
     assert refusal(context(tmp_path, cache, "file: data"), RecipeError) == (
-        "recipe.yaml: assets.model.file: data/link is not a file (a dead link?)"
+        "recipe.yaml: assets.model.file: data: link is a link to a folder, or a dead one\n"
+        "A layer holds files and folders with UTF-8 names."
     )
+
+
+def test_what_a_layer_cannot_hold_is_told(tmp_path: Path, cache: Cache) -> None:
+    (tmp_path / "data/deep").mkdir(parents=True)
+    os.mkfifo(tmp_path / "data/deep/pipe")
+    chosen = context(tmp_path, cache, "file: data")
+    assert "data: deep/pipe is neither a file nor a folder\n" in refusal(chosen, RecipeError)
+    (tmp_path / "data/deep/pipe").unlink()
+    (tmp_path / "data/deep/up").symlink_to("..")
+    assert "data: deep/up is a link to a folder" in refusal(chosen, RecipeError)
+    (tmp_path / "data/deep/up").unlink()
+    odd = tmp_path / os.fsdecode(b"data/caf\xe9")
+    odd.touch()
+    assert "data: 'caf\\udce9' has a name that is not UTF-8\n" in refusal(chosen, RecipeError)
+    odd.unlink()
+    # A link to a file stands for its content.
+    (tmp_path / "data/a").write_text("1")
+    (tmp_path / "data/b").symlink_to("a")
+    assert contents(make(chosen)) == {"assets/model/a": "1", "assets/model/b": "1"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("Path(output, 'x').symlink_to('/etc/passwd')", "x is a link"),
+        ("Path(output, 'x').symlink_to('/etc')", "x is a link"),
+        ("import os; os.mkfifo(Path(output, 'x'))", "x is neither a file nor a folder"),
+        (
+            "import os; open(os.fsencode(output) + b'/caf\\xe9', 'w').close()",
+            "'caf\\udce9' has a name that is not UTF-8",
+        ),
+    ],
+    ids=["link to a file", "link to a folder", "FIFO", "name"],
+)
+def test_what_a_script_writes_must_be_plain_files(
+    tmp_path: Path, cache: Cache, statement: str, expected: str
+) -> None:
+    script(tmp_path, f"output = sys.argv[2]\nPath(output, 'good').touch()\n{statement}\n")
+    chosen = context(tmp_path, cache, "prepare: prepare.py")
+    assert refusal(chosen, BuildToolError) == (
+        f"the output of the prepare script prepare.py: {expected}\n"
+        "It gets the folder as its second argument, and leaves plain files with UTF-8 names there."
+    )
+    assert list(cache.folder("assets").iterdir()) == []
+
+
+def test_a_script_that_removes_its_output_is_told(tmp_path: Path, cache: Cache) -> None:
+    script(tmp_path, "Path(sys.argv[2]).rmdir()\n")
+    text = refusal(context(tmp_path, cache, "prepare: prepare.py"), BuildToolError)
+    assert text.startswith("the prepare script prepare.py removed its output folder\n")
 
 
 def test_a_wheels_files_are_an_asset(tmp_path: Path, cache: Cache) -> None:
@@ -164,6 +223,34 @@ def test_a_urls_query_is_no_part_of_the_files_name(
     url = index.put("weights.bin", weights.read_bytes()) + "?download=1"
     record = make(context(tmp_path, cache, f"url: '{url}', sha256: '{sha256(weights)}'"))
     assert [entry.path for entry in record.entries] == ["assets/model/weights.bin"]
+
+
+@pytest.mark.parametrize("damage", ["absent", "other hash", "no server"])
+def test_a_urls_query_is_never_shown(
+    tmp_path: Path, cache: Cache, index: LocalIndex, weights: Path, damage: str
+) -> None:
+    told: list[str] = []
+    plain = index.put("weights.bin", weights.read_bytes())
+    digest = ZERO if damage == "other hash" else sha256(weights)
+    if damage == "absent":
+        plain = plain.replace("weights", "none")
+    if damage == "no server":
+        with LocalIndex() as gone:
+            plain = f"{gone.root}/files/weights.bin"
+    keys = f"url: '{plain}?X-Signature=secret#token', sha256: '{digest}'"
+    chosen = replace(context(tmp_path, cache, keys), on_step=told.append)
+    text = refusal(chosen, ResolveError)
+    assert plain in text
+    assert "secret" not in text and "token" not in text
+    assert told == ["downloading the asset model"]
+
+
+def test_a_urls_query_is_not_recorded(
+    tmp_path: Path, cache: Cache, index: LocalIndex, weights: Path
+) -> None:
+    url = index.put("weights.bin", weights.read_bytes())
+    keys = f"url: '{url}?X-Signature=secret', sha256: '{sha256(weights)}'"
+    assert make(context(tmp_path, cache, keys)).origin == url
 
 
 def test_a_url_with_another_hash_is_refused(
@@ -265,6 +352,27 @@ def test_a_script_sees_its_neighbours_and_the_payload_and_nothing_else(
     assert not list(tmp_path.rglob("__pycache__"))
 
 
+@pytest.mark.parametrize("runtime", ["python3.9", "python3.10", "python3.12", "python3.13"])
+def test_a_script_is_run_by_the_targets_python(tmp_path: Path, cache: Cache, runtime: str) -> None:
+    script(
+        tmp_path,
+        "import alpha, later\n"
+        "text = f'{sys.version_info[0]}.{sys.version_info[1]} {alpha.VALUE} {later.VALUE}'\n"
+        "Path(sys.argv[2], 'seen').write_text(text)\n",
+    )
+    site = f"python/lib/{runtime}/site-packages"
+    files: dict[str, str | bytes] = {
+        f"{site}/alpha.py": "VALUE = 'packed'\n",
+        # As the runtime's site-packages would, the script's runs .pth files.
+        f"{site}/more.pth": "deeper\n",
+        f"{site}/deeper/later.py": "VALUE = 'found'\n",
+    }
+    payload = Payload(payload_in(tmp_path / "files", files), site=site)
+    record = make(context(tmp_path, cache, "prepare: prepare.py", payload, runtime=runtime))
+    version = runtime.removeprefix("python")
+    assert contents(record) == {"assets/model/seen": f"{version} packed found"}
+
+
 def counting(tmp_path: Path, cache: Cache) -> AssetContext:
     """An asset whose script tells each of its runs in a file outside."""
     script(tmp_path, "NAME = 'x'\n", "helper.py")
@@ -281,6 +389,28 @@ def test_a_script_runs_once_for_the_same_inputs(tmp_path: Path, cache: Cache) ->
     chosen = counting(tmp_path, cache)
     assert make(chosen) == make(chosen)
     assert (tmp_path / "runs").read_text() == "."
+
+
+@pytest.mark.parametrize("damage", ["edited", "gone", "added", "note"])
+def test_a_damaged_output_in_the_cache_is_made_anew(
+    tmp_path: Path, cache: Cache, damage: str
+) -> None:
+    (tmp_path / "in.txt").write_text("abc")
+    chosen = counting(tmp_path, cache)
+    first = make(chosen)
+    output = first.entries[0].source
+    match damage:
+        case "edited":
+            output.write_text("evil")
+        case "gone":
+            output.unlink()
+        case "added":
+            output.with_name("more").touch()
+        case _:
+            (output.parents[1] / "done").write_text("")
+    assert make(chosen) == first
+    assert contents(first) == {"assets/model/x": "made"}
+    assert (tmp_path / "runs").read_text() == ".."
 
 
 @pytest.mark.parametrize("name", ["in.txt", "prepare.py", "helper.py"])
@@ -329,7 +459,7 @@ def test_a_script_that_writes_nothing_is_told(tmp_path: Path, cache: Cache) -> N
     chosen = context(tmp_path, cache, "prepare: prepare.py")
     assert refusal(chosen, BuildToolError) == (
         "the prepare script prepare.py wrote nothing to its output folder\n"
-        "It gets the folder as its second argument."
+        "It gets the folder as its second argument, and leaves plain files with UTF-8 names there."
     )
     assert list(cache.folder("assets").iterdir()) == []
 

@@ -198,17 +198,21 @@ def test_a_link_to_a_folder_stays_a_link(path: Path) -> None:
     assert [other.name for other in target.parent.iterdir() if other.is_dir()] == ["bert"]
 
 
-def test_one_build_at_a_time_works_on_a_folder(path: Path) -> None:
+def test_one_build_at_a_time_works_on_a_folder_and_the_other_says_that_it_waits(
+    path: Path,
+) -> None:
     code = (
         "import sys; from pathlib import Path; from layerpack.build_folder import BuildFolder\n"
-        "with BuildFolder(Path(sys.argv[1])).locked():\n"
-        "    print('locked', flush=True)\n"
+        "folder = BuildFolder(Path(sys.argv[1]))\n"
+        "with folder.locked(lambda: print('waiting', flush=True)):\n"
+        "    print('locked', (folder.path / 'manifest.json').read_text(), flush=True)\n"
     )
-    with BuildFolder(path).locked():
-        other = subprocess.Popen(
-            [sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True
-        )
-        with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(timeout=1)
+    build(path, "one")
+    command = [sys.executable, "-c", code, str(path)]
+    with BuildFolder(path).locked(lambda: pytest.fail("nobody has it")):
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "waiting\n"
+        (path / "manifest.json").write_text("two")
     output, _ = other.communicate(timeout=30)
-    assert output == "locked\n"
+    assert output == "locked two\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from layerpack.cache import Cache
+from layerpack.errors import UsageError
 
 
 def test_a_note_is_kept_under_all_its_parts(cache: Cache) -> None:
@@ -62,11 +63,39 @@ def test_scratch_of_a_build_that_died_is_swept_and_that_of_a_running_one_stays(
         assert (running / "file").read_text() == "x"
 
 
-def test_the_cache_is_where_the_environment_says(
+def test_the_cache_is_where_the_platform_or_the_user_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LAYERPACK_CACHE_DIR", "somewhere")
-    assert Cache.default().root == Path("somewhere")
-    monkeypatch.delenv("LAYERPACK_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert Cache.default().root == tmp_path / "layerpack"
+    assert Cache.at().root == tmp_path / "layerpack"
+    assert Cache.at(tmp_path / "deep/other").root == tmp_path / "deep/other"
+    assert list(tmp_path.iterdir()) == []
+    Cache.at(tmp_path / "deep/other").make()
+    assert (tmp_path / "deep/other").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError) as caught:
+        Cache.at(tmp_path / "file/cache").make()
+    assert str(caught.value) == (
+        f"the cache folder {tmp_path}/file/cache cannot be made: Not a directory\n"
+        "Choose another with --cache-dir or LAYERPACK_CACHE_DIR."
+    )
+
+
+def test_an_entry_is_forgotten_whole_and_nothing_else(tmp_path: Path, cache: Cache) -> None:
+    for path in ("unpacked/a/files/x", "unpacked/b/files/x", "patched/x", "passes/symbols/x.so"):
+        (cache.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (cache.root / path).touch()
+    (cache.root / "passes/symbols/y.so").touch()
+    (tmp_path / "mine").touch()
+    for path in ("unpacked/a/files/x", "patched/x", "passes/symbols/x.so"):
+        cache.forget(cache.root / path)
+    cache.forget(tmp_path / "mine")
+    left = {one.relative_to(cache.root).as_posix() for one in cache.root.rglob("*")}
+    assert left == {
+        *("unpacked", "unpacked/b", "unpacked/b/files", "unpacked/b/files/x"),
+        *("patched", "passes", "passes/symbols", "passes/symbols/y.so"),
+    }
+    assert (tmp_path / "mine").exists()

@@ -68,7 +68,7 @@ def test_there_may_be_no_function(tmp_path: Path) -> None:
     ],
 )
 def test_a_handlers_module_is_found(tmp_path: Path, handler: str, file: str) -> None:
-    write(tmp_path / "code", {file: ""})
+    write(tmp_path / "code", {file: f"def {handler.rpartition('.')[2]}(event, context): ...\n"})
     more = f"function: {{source: code, handler: {handler}}}"
     assert function_entries(load(tmp_path, more=more)) is not None
 
@@ -76,7 +76,37 @@ def test_a_handlers_module_is_found(tmp_path: Path, handler: str, file: str) -> 
 def test_a_handler_that_is_not_there_is_told(tmp_path: Path) -> None:
     write(tmp_path / "code", {"main.py": ""})
     assert refusal(tmp_path, FUNCTION) == (
-        "recipe.yaml: function.handler: 'app.handler' needs app.py in code, which is not there"
+        "recipe.yaml: function.handler: 'app.handler' needs app.py in code, the "
+        "function.source, which is not there"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "def handlers(): ...\n", "my_handler = None\n"])
+def test_a_handler_that_its_module_does_not_name_is_told(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "code", {"app.py": text})
+    assert refusal(tmp_path, FUNCTION) == (
+        "recipe.yaml: function.handler: 'app.handler': code/app.py names no 'handler'"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["from core import handler\n", "async def handler(): ...\n", "handler = make()\n"]
+)
+def test_a_module_may_come_by_its_handler_in_any_way(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "code", {"app.py": text})
+    assert function_entries(load(tmp_path, more=FUNCTION)) is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"{", "Expecting property name"), (b"", "Expecting value"), (b"\xff", "'utf-8' codec")],
+)
+def test_an_event_that_is_no_json_is_told(tmp_path: Path, data: bytes, reason: str) -> None:
+    write(tmp_path, {"code/app.py": "handler = None"})
+    (tmp_path / "event.json").write_bytes(data)
+    text = refusal(tmp_path, FUNCTION + "workloads: [{name: embed, event: event.json}]")
+    assert text.startswith(
+        f"recipe.yaml: workloads.embed.event: event.json is not a JSON file: {reason}"
     )
 
 
@@ -92,12 +122,13 @@ def test_a_dead_link_is_told(tmp_path: Path) -> None:
     write(tmp_path / "code", {"app.py": ""})
     (tmp_path / "code/model.bin").symlink_to("nowhere")
     assert refusal(tmp_path, FUNCTION) == (
-        "recipe.yaml: function.source: code/model.bin is not a file (a dead link?)"
+        "recipe.yaml: function.source: code: model.bin is a link to a folder, or a dead one\n"
+        "A function package holds files and folders with UTF-8 names."
     )
 
 
 def test_a_link_to_a_file_is_its_content_and_one_to_a_folder_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, {"code/app.py": "", "shared/util.py": "shared = 1\n"})
+    write(tmp_path, {"code/app.py": "def handler(): ...", "shared/util.py": "shared = 1\n"})
     (tmp_path / "code/util.py").symlink_to("../shared/util.py")
     entries = function_entries(load(tmp_path, more=FUNCTION))
     assert entries is not None
@@ -106,9 +137,18 @@ def test_a_link_to_a_file_is_its_content_and_one_to_a_folder_is_refused(tmp_path
     # Left out without a word, its files would be missed on Lambda only.
     (tmp_path / "code/shared").symlink_to("../shared")
     assert refusal(tmp_path, FUNCTION) == (
-        "recipe.yaml: function.source: code/shared is a link to a folder\n"
-        "Put the folder itself there."
+        "recipe.yaml: function.source: code: shared is a link to a folder, or a dead one\n"
+        "A function package holds files and folders with UTF-8 names."
     )
+
+
+def test_what_a_function_package_cannot_hold_is_told(tmp_path: Path) -> None:
+    write(tmp_path, {"code/app.py": "def handler(): ..."})
+    os.mkfifo(tmp_path / "code/pipe")
+    assert "code: pipe is neither a file nor a folder\n" in refusal(tmp_path, FUNCTION)
+    (tmp_path / "code/pipe").unlink()
+    (tmp_path / os.fsdecode(b"code/caf\xe9")).touch()
+    assert "code: 'caf\\udce9' has a name that is not UTF-8\n" in refusal(tmp_path, FUNCTION)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +205,17 @@ def lock_of(recipe: Recipe, version: str = "1.0") -> Lock:
     return Lock.make(recipe, f"alpha=={version} --hash=sha256:{'a' * 64}\n", ())
 
 
-def key(folder: Path, more: str = MORE, version: str = "1.0") -> str:
+def key(
+    folder: Path,
+    more: str = MORE,
+    version: str = "1.0",
+    compressor: str = "deflate 1",
+    interpreter: bool = True,
+) -> str:
     """The build's key."""
     recipe = Recipe.load(minimal(folder, more=more))
-    return build_key(recipe, lock_of(recipe, version), interpreter=True)
+    lock = lock_of(recipe, version)
+    return build_key(recipe, lock, compressor=compressor, interpreter=interpreter)
 
 
 @pytest.fixture
@@ -202,14 +249,16 @@ def test_a_new_file_changes_the_key(inputs: Path, name: str) -> None:
     assert key(inputs) != before
 
 
-def test_a_changed_recipe_or_lock_changes_the_key(inputs: Path) -> None:
+def test_a_changed_recipe_lock_or_tool_changes_the_key(inputs: Path) -> None:
     keys = {
         key(inputs),
         key(inputs, version="2.0"),
         key(inputs, more=MORE.replace("one", "two", 1)),
         key(inputs, more=MORE + "layers: {max: 4}\n"),
+        key(inputs, compressor="deflate 2"),
+        key(inputs, interpreter=False),
     }
-    assert len(keys) == 4
+    assert len(keys) == 6
 
 
 def test_leftovers_and_a_build_beside_the_script_do_not_count(inputs: Path) -> None:

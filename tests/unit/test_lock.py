@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,12 +68,13 @@ def test_the_text_tells_its_runtime_architecture_and_assets(tmp_path: Path) -> N
         """
     lock = lock_of(load(tmp_path, more=more), (f"big-model==3.1 --hash=sha256:{A}\n",))
     lines = lock.text.splitlines()
-    assert lines[2:8] == [
+    assert lines[2:9] == [
         "# layerpack-lock: 1",
         "# runtime: python3.12",
         "# architecture: arm64",
         "# resolver: uv",
         f"# digest: {lock.digest}",
+        f"# content: {lock.content}",
         f"# asset big-model==3.1 --hash=sha256:{A}",
     ]
     assert lock.text.endswith("\n\n" + BODY)
@@ -91,7 +93,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "small.lock"
     lock.write(path)
     again = Lock.read(path)
-    assert again == lock
+    assert again == replace(lock, recorded=lock.content)
     assert again.text == path.read_text() == lock.text
     assert [pin.name for pin in lock.assets] == ["second", "first"]
 
@@ -100,7 +102,7 @@ def test_windows_line_ends_change_nothing(tmp_path: Path) -> None:
     lock = lock_of(load(tmp_path))
     path = tmp_path / "small.lock"
     path.write_bytes(lock.text.replace("\n", "\r\n").encode())
-    assert Lock.read(path) == lock
+    assert Lock.read(path) == replace(lock, recorded=lock.content)
 
 
 def test_pip_tools_dependencies_of_an_asset_are_no_assets(tmp_path: Path) -> None:
@@ -109,18 +111,75 @@ def test_pip_tools_dependencies_of_an_asset_are_no_assets(tmp_path: Path) -> Non
     assert lock.assets == (Locked(name="big-model", version="1.0", hashes=(A,)),)
 
 
-def test_there_is_no_lock_where_there_is_no_file_or_a_foreign_one(tmp_path: Path) -> None:
+def test_there_is_no_lock_where_there_is_no_file(tmp_path: Path) -> None:
     assert Lock.read(tmp_path / "none.lock") is None
-    (tmp_path / "poetry.lock").write_text("# made by another tool\n[[package]]\n")
-    assert Lock.read(tmp_path / "poetry.lock") is None
-    (tmp_path / "future.lock").write_text("# layerpack-lock: 99\n")
-    assert Lock.read(tmp_path / "future.lock") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("# made by another tool\n[[package]]\n", "it is not a lock that layerpack made"),
+        ("", "it is not a lock that layerpack made"),
+        ("# layerpack-lock: 99\n", "a lock of format 99, this layerpack reads 1"),
+    ],
+    ids=["another tool's", "empty", "newer"],
+)
+def test_a_file_that_is_no_lock_of_this_format_is_in_the_way(
+    tmp_path: Path, text: str, what: str
+) -> None:
+    path = tmp_path / "poetry.lock"
+    path.write_text(text)
+    with pytest.raises(ResolveError) as caught:
+        Lock.read(path)
+    assert str(caught.value) == (
+        f"{path} is in the way: {what}\nRemove or rename it, or give the recipe another name."
+    )
+
+
+CHANGED = "its pins were changed since it was made"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(
+            f"alpha-one==1.0 \\\n    --hash=sha256:{C}\n    # via -r small.in\n", "", id="pin gone"
+        ),
+        pytest.param("alpha-one==1.0", "alpha-one==1.1", id="version"),
+        pytest.param(f"sha256:{C}", f"sha256:{A}", id="hash"),
+        pytest.param(f" \\\n    --hash=sha256:{A}\n", "\n", id="hash gone"),
+        pytest.param("# asset big==1 ", "# asset big==2 ", id="asset"),
+    ],
+)
+def test_pins_that_were_edited_make_a_lock_stale(tmp_path: Path, old: str, new: str) -> None:
+    loaded = load(tmp_path, more="assets: [{name: model, wheel: big==1}]")
+    text = lock_of(loaded, (f"big==1 --hash=sha256:{B}\n",)).text
+    assert text.count(old) == 1
+    path = tmp_path / "small.lock"
+    path.write_text(text)
+    whole = Lock.read(path)
+    assert whole is not None
+    assert whole.stale_reason(loaded) == ""
+    path.write_text(text.replace(old, new))
+    edited = Lock.read(path)
+    assert edited is not None
+    assert edited.stale_reason(loaded) == CHANGED
+
+
+def test_a_comment_that_was_edited_does_not(tmp_path: Path) -> None:
+    loaded = load(tmp_path)
+    path = tmp_path / "small.lock"
+    path.write_text(lock_of(loaded).text.replace("# via -r small.in", "# reviewed"))
+    lock = Lock.read(path)
+    assert lock is not None
+    assert lock.stale_reason(loaded) == ""
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         pytest.param("# digest:", "# digestive:", id="no digest"),
+        pytest.param("# content:", "# discontent:", id="no content"),
         pytest.param("alpha-one==1.0", "alpha-one>=1.0", id="no exact version"),
         pytest.param(f" \\\n    --hash=sha256:{C}", "", id="no hash"),
         pytest.param("beta==2.0", "<<<<<<< HEAD\nbeta==2.0", id="merge conflict"),

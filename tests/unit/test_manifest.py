@@ -18,6 +18,7 @@ from layerpack.manifest import (
     Manifest,
     PassRecord,
     RemarkRecord,
+    SystemLibraryRecord,
     Totals,
 )
 
@@ -60,6 +61,9 @@ MANIFEST = Manifest(
             layers=("bert-numpy",),
         ),
     ),
+    system_libraries=(
+        SystemLibraryRecord(soname="libgomp.so.1", origin="pykdtree 1.4.3", sha256=HASH),
+    ),
     passes=(PassRecord(name="tests", files=2, bytes_before=50, bytes_after=20),),
     limits=LimitsRecord(
         unzipped_bytes=262_144_000,
@@ -67,7 +71,7 @@ MANIFEST = Manifest(
         direct_upload_zip_bytes=52_428_800,
         function_budget_bytes=5_242_880,
     ),
-    tools={"layerpack": "0.1.0"},
+    tools={"layerpack": "0.1.0", "python": "3.12.1 cpython-312"},
     notes=("a note",),
 )
 INVENTORY = FileInventory(
@@ -154,6 +158,9 @@ def test_the_form_that_others_rely_on(tmp_path: Path) -> None:
                 "layers": ["bert-numpy"],
             }
         ],
+        "system_libraries": [
+            {"soname": "libgomp.so.1", "origin": "pykdtree 1.4.3", "sha256": HASH}
+        ],
         "passes": [{"name": "tests", "files": 2, "bytes_before": 50, "bytes_after": 20}],
         "limits": {
             "unzipped_bytes": 262_144_000,
@@ -161,7 +168,7 @@ def test_the_form_that_others_rely_on(tmp_path: Path) -> None:
             "direct_upload_zip_bytes": 52_428_800,
             "function_budget_bytes": 5_242_880,
         },
-        "tools": {"layerpack": "0.1.0"},
+        "tools": {"layerpack": "0.1.0", "python": "3.12.1 cpython-312"},
         "verified": {},
         "notes": ["a note"],
         "schema_version": 1,

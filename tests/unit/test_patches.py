@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from layerpack.errors import RecipeError
-from layerpack.patches import apply_patches, matches
+from layerpack.patches import Patched, apply_patches, matches
 from layerpack.payload import Payload
 from layerpack.recipe import Recipe
 from tests.support.recipes import load, payload_in
@@ -46,14 +46,23 @@ def refusal(folder: Path, patch: str) -> str:
 def test_every_occurrence_is_replaced_in_python_files_only(tmp_path: Path) -> None:
     payload = payload_in(tmp_path / "files", SOURCES)
     patch = r"{package: alpha, replace: {pattern: '\bonp\.bool\b', with: bool}}"
-    patched, notes = apply_patches(payload, recipe(tmp_path, patch), tmp_path / "cache")
+    patched, records = apply_patches(payload, recipe(tmp_path, patch), tmp_path / "cache")
     assert contents(patched) == {
         "assets/other/data.py": b"onp.bool\n",
         "python/alpha/__init__.py": b"import numpy as onp\nx = bool\ny = onp.bool_\n",
         "python/alpha/deep/more.py": b"a = bool(1) or bool(2)\n",
         "python/alpha/notes.txt": b"onp.bool\n",
     }
-    assert notes == [r"alpha: 3 replacements of '\bonp\.bool\b' in 2 files"]
+    changed = {"python/alpha/__init__.py": 1, "python/alpha/deep/more.py": 2}
+    assert records == tuple(
+        Patched(
+            before=payload[path],
+            after=patched[path],
+            pattern=r"\bonp\.bool\b",
+            replacements=count,
+        )
+        for path, count in changed.items()
+    )
     # What was unpacked is shared by all recipes, and stays.
     assert contents(payload) == {
         path: text if isinstance(text, bytes) else text.encode() for path, text in SOURCES.items()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from layerpack.payload import FileEntry, Payload, entries_of
+from layerpack.payload import FileEntry, Payload, entries_of, is_library_name
 from tests.support.recipes import payload_in
 from tests.support.wheels import sha256
 
@@ -97,3 +97,20 @@ def test_a_folders_files_become_entries_with_their_modes(tmp_path: Path) -> None
         ("assets/a/data", 0o644, 2),
         ("assets/a/deep/run", 0o755, 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("python/a/x.so", True),
+        ("lib/libx.so.1", True),
+        ("python/a.libs/libx-1234abcd.so.1.1.1k", True),
+        ("python/a/x.cpython-312-x86_64-linux-gnu.so", True),
+        ("python/a.so.d/readme.txt", False),
+        ("python/a/some.socket", False),
+        ("python/a/x.so_notes", False),
+        ("python/so", False),
+    ],
+)
+def test_libraries_are_known_by_their_names(path: str, expected: bool) -> None:
+    assert is_library_name(path) is expected

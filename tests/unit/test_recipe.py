@@ -243,6 +243,32 @@ def test_a_wrong_type_is_told_with_what_was_expected_and_found(
             id="URL that looks local",
         ),
         pytest.param(
+            HEAD + "assets: [{name: a, url: 'https://example.org/?file=x'}]\n",
+            "r.yaml:4: assets[0].url: 'https://example.org/?file=x' names no file: its path must "
+            "end with one",
+            id="URL without a file",
+        ),
+        pytest.param(
+            HEAD + "passes: [own.py]\n",
+            "r.yaml:4: passes[0]: 'own.py' does not name a pass; write file.py:ClassName",
+            id="pass without a class",
+        ),
+        pytest.param(
+            HEAD + "passes: ['a.py:One', 'own.txt:Own']\n",
+            "r.yaml:4: passes[1]: 'own.txt:Own' does not name a pass; write file.py:ClassName",
+            id="pass in no module",
+        ),
+        pytest.param(
+            HEAD + "passes: ['own.py:Own-1']\n",
+            "r.yaml:4: passes[0]: 'own.py:Own-1' does not name a pass; write file.py:ClassName",
+            id="pass of no name",
+        ),
+        pytest.param(
+            HEAD + "passes: ['../own.py:Own']\n",
+            "r.yaml:4: passes[0]: '../own.py' must lie below the recipe's folder",
+            id="pass outside",
+        ),
+        pytest.param(
             HEAD + "assets: [{name: a, file: x, sha256: abc}]\n",
             "r.yaml:4: assets[0].sha256: a SHA-256 has 64 hexadecimal digits",
             id="hash",
@@ -366,6 +392,29 @@ def test_paths_follow_the_recipe(tmp_path: Path) -> None:
     assert recipe.profile.glibc == (2, 34)
 
 
+@pytest.mark.parametrize(
+    ("value", "bundles", "optional"),
+    [
+        ("auto", True, frozenset()),
+        ("none", False, frozenset()),
+        ("{optional: []}", True, frozenset()),
+        ("{optional: [libtbb.so.12, libomp.so]}", True, frozenset({"libtbb.so.12", "libomp.so"})),
+    ],
+)
+def test_system_libraries_are_bundled_and_may_be_optional(
+    tmp_path: Path, value: str, bundles: bool, optional: frozenset[str]
+) -> None:
+    recipe = load(tmp_path, more=f"system-libraries: {value}")
+    assert (recipe.bundles_libraries, recipe.optional_libraries) == (bundles, optional)
+    jsonschema.validate(yaml.safe_load((tmp_path / "recipe.yaml").read_text()), schema())
+
+
+@pytest.mark.parametrize("value", ["all", "[libx.so]", "{}", "{optional: libx.so}", "{option: []}"])
+def test_other_system_libraries_are_told_with_their_line(tmp_path: Path, value: str) -> None:
+    text = message(tmp_path, HEAD + f"system-libraries: {value}\n")
+    assert text.startswith("r.yaml:4: system-libraries") or text.startswith("r.yaml:4: unknown key")
+
+
 def test_sizes_and_names_are_normalised(tmp_path: Path) -> None:
     more = """\
         build: {from-source: [Gluon_NLP]}
@@ -439,6 +488,7 @@ def test_the_schema_and_the_model_accept_the_recipes(path: Path) -> None:
         "system_libraries: auto",
         "architecture: amd64",
         "layers: {max: three}",
+        "system-libraries: {optional: libx.so}",
     ],
 )
 def test_the_schema_rejects_what_the_model_rejects(tmp_path: Path, more: str) -> None:

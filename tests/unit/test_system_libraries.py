@@ -10,26 +10,27 @@ import pytest
 from layerpack.errors import VerificationError
 from layerpack.limits import RuntimeProfile
 from layerpack.payload import FileEntry, Payload
-from layerpack.system_libraries import Bundled, close_over
+from layerpack.system_libraries import Bundled, bundle_missing, check_libraries, unneeded
 from tests.support.libraries import make_library, readelf
 
 PROFILE = RuntimeProfile.load("python3.12", "x86_64")
 
 
-def payload(folder: Path, libraries: Mapping[str, Path]) -> Payload:
+def payload(folder: Path, libraries: Mapping[str, Path], distribution: str = "alpha") -> Payload:
     """A payload with each library at its path."""
-    return Payload(FileEntry.of(file, path, "alpha") for path, file in libraries.items())
+    return Payload(FileEntry.of(file, path, distribution) for path, file in libraries.items())
 
 
 def close(
     libraries: Payload,
     sources: Mapping[str, Path] | None = None,
     *,
-    bundle: bool = True,
     profile: RuntimeProfile = PROFILE,
 ) -> tuple[Payload, tuple[Bundled, ...]]:
-    """The closed payload; `sources` are the libraries that the builder has."""
-    return close_over(libraries, profile, (sources or {}).get, bundle=bundle)
+    """The closed payload, held against the runtime; `sources` are what the builder has."""
+    closed, bundled = bundle_missing(libraries, profile, (sources or {}).get)
+    assert check_libraries(closed, profile) == ()
+    return closed, bundled
 
 
 def refusal(libraries: Payload, sources: Mapping[str, Path] | None = None) -> str:
@@ -61,13 +62,14 @@ def test_a_missing_library_is_bundled_with_all_that_it_needs(tmp_path: Path) -> 
         "lib/libmiddle.so.1",
         "python/a/user.so",
     ]
-    assert bundled == (
-        Bundled(soname="libmiddle.so.1", user="python/a/user.so", source=middle),
-        Bundled(soname="libdeep.so.2", user="lib/libmiddle.so.1", source=deep),
-    )
+    assert [(one.soname, one.user, one.entry) for one in bundled] == [
+        ("libmiddle.so.1", "python/a/user.so", closed["lib/libmiddle.so.1"]),
+        ("libdeep.so.2", "lib/libmiddle.so.1", closed["lib/libdeep.so.2"]),
+    ]
+    assert closed["lib/libdeep.so.2"].source == deep
     assert closed["lib/libdeep.so.2"].distribution == "system"
     # What was closed once is closed, also without a source.
-    again, added = close(closed, bundle=False)
+    again, added = close(closed)
     assert (again.entries, added) == (closed.entries, ())
 
 
@@ -79,7 +81,8 @@ def test_what_nobody_has_is_named_with_its_user(tmp_path: Path) -> None:
         "python3.12 on x86_64 lacks shared libraries:\n"
         "  libgone.so.1, needed by python/a/user.so\n"
         "  libother.so.3, needed by python/a/user.so\n"
-        "Install the library on this machine, or build on a system that has it."
+        "Install them on this machine; or, where the function never loads the user, write "
+        "`system-libraries: {optional: [libgone.so.1, libother.so.3]}`."
     )
 
 
@@ -91,11 +94,60 @@ def test_a_missing_library_of_a_bundled_one_is_named_too(tmp_path: Path) -> None
     assert "libdeep.so.2, needed by lib/libmiddle.so.1" in text
 
 
-def test_nothing_is_bundled_where_the_recipe_says_none(tmp_path: Path) -> None:
+def test_what_is_optional_may_be_missing_and_is_told(tmp_path: Path) -> None:
+    gone = make_library(tmp_path / "libgone.so.1", soname="libgone.so.1")
+    other = make_library(tmp_path / "libother.so.3", soname="libother.so.3")
+    user = make_library(tmp_path / "user.so", needs=[gone, other])
+    libraries = payload(tmp_path, {"python/a/user.so": user})
+    both = frozenset({"libgone.so.1", "libother.so.3"})
+    assert check_libraries(libraries, PROFILE, optional=both) == (
+        "libgone.so.1, needed by python/a/user.so, is missing (optional)",
+        "libother.so.3, needed by python/a/user.so, is missing (optional)",
+    )
+    with pytest.raises(VerificationError) as caught:
+        check_libraries(libraries, PROFILE, optional=frozenset({"libgone.so.1"}))
+    assert "libother.so.3, needed by" in caught.value.message
+    assert "libgone.so.1" not in str(caught.value)
+
+
+def test_what_nothing_needs_any_more_is_not_needed(tmp_path: Path) -> None:
+    deep = make_library(tmp_path / "libdeep.so.2", soname="libdeep.so.2")
+    middle = make_library(tmp_path / "libmiddle.so.1", soname="libmiddle.so.1", needs=[deep])
+    other = make_library(tmp_path / "libother.so.1", soname="libother.so.1")
+    first = make_library(tmp_path / "first.so", needs=[middle])
+    second = make_library(tmp_path / "second.so", needs=[other])
+    closed, bundled = close(
+        payload(tmp_path, {"python/a/first.so": first, "python/a/second.so": second}),
+        {"libmiddle.so.1": middle, "libdeep.so.2": deep, "libother.so.1": other},
+    )
+    assert unneeded(closed, PROFILE, bundled) == set()
+    # A pass removed the first: its library is not needed, nor what that alone needs.
+    left = closed.updated(remove=["python/a/first.so"])
+    assert unneeded(left, PROFILE, bundled) == {"lib/libmiddle.so.1", "lib/libdeep.so.2"}
+    left = closed.updated(remove=["python/a/first.so", "python/a/second.so"])
+    assert unneeded(left, PROFILE, bundled) == {one.entry.path for one in bundled}
+    # What a distribution brings itself is its own affair.
+    assert unneeded(left, PROFILE, ()) == set()
+
+
+def test_a_long_version_makes_a_library_all_the_same(tmp_path: Path) -> None:
+    # As opencv's wheels have libcrypto: a letter at the end.
+    long = make_library(tmp_path / "libx.so.1.1.1k", soname="libx.so.1.1.1k")
+    user = make_library(tmp_path / "user.so", needs=[long], rpath="$ORIGIN/../alpha.libs")
+    libraries = {"python/alpha/user.so": user, "python/alpha.libs/libx.so.1.1.1k": long}
+    assert close(payload(tmp_path, libraries))[1] == ()
+    # And it is held against the runtime like every other.
+    gone = make_library(tmp_path / "libgone.so.1", soname="libgone.so.1")
+    needy = make_library(tmp_path / "libneedy.so.1.1.1k", needs=[gone])
+    text = refusal(payload(tmp_path, {"python/alpha.libs/libneedy.so.1.1.1k": needy}))
+    assert "libgone.so.1, needed by python/alpha.libs/libneedy.so.1.1.1k" in text
+
+
+def test_no_advice_to_install_where_the_recipe_says_none(tmp_path: Path) -> None:
     gone = make_library(tmp_path / "libgone.so.1", soname="libgone.so.1")
     user = make_library(tmp_path / "user.so", needs=[gone])
     with pytest.raises(VerificationError) as caught:
-        close(payload(tmp_path, {"python/a/user.so": user}), {"libgone.so.1": gone}, bundle=False)
+        check_libraries(payload(tmp_path, {"python/a/user.so": user}), PROFILE, bundling=False)
     assert "libgone.so.1, needed by python/a/user.so" in caught.value.message
     assert caught.value.hint == "Set `system-libraries: auto` to bundle them."
 
@@ -143,6 +195,37 @@ def test_a_library_that_another_one_loads_counts_as_found(tmp_path: Path) -> Non
     user = make_library(tmp_path / "user.so", needs=[main])
     libraries = {"python/a/user.so": user, "python/a/deep/libmain.so": main}
     assert close(payload(tmp_path, libraries))[1] == ()
+
+
+def metadata(folder: Path, distribution: str, requires: str) -> FileEntry:
+    """A distribution's METADATA that requires another one."""
+    file = folder / distribution / "METADATA"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"Metadata-Version: 2.1\nName: {distribution}\nRequires-Dist: {requires}\n")
+    return FileEntry.of(file, f"python/{distribution}-1.0.dist-info/METADATA", distribution)
+
+
+def test_only_what_a_distribution_depends_on_can_have_loaded_a_library(tmp_path: Path) -> None:
+    main = make_library(tmp_path / "libmain.so", soname="libmain.so")
+    user = make_library(tmp_path / "user.so", needs=[main])
+    owner = FileEntry.of(main, "python/gamma/lib/libmain.so", "gamma")
+    stack = payload(tmp_path, {"python/alpha/user.so": user}).updated(add=[owner])
+    # A stranger's library may be loaded or not, as chance will have it.
+    assert "libmain.so, needed by python/alpha/user.so" in refusal(stack)
+    bundled = close(stack, {"libmain.so": main})[1]
+    assert [one.entry.path for one in bundled] == ["lib/libmain.so"]
+    # Who requires it, in whatever spelling, itself or by another, loads it first.
+    direct = metadata(tmp_path / "direct", "alpha", "Gamma (>=1) ; python_version < '3'")
+    assert close(stack.updated(add=[direct]))[1] == ()
+    by_another = [
+        metadata(tmp_path / "far", "alpha", "Be.ta[more]>=1"),
+        metadata(tmp_path / "far", "be-ta", "GAMMA"),
+    ]
+    assert close(stack.updated(add=by_another))[1] == ()
+    assert "libmain.so, needed by" in refusal(stack.updated(add=by_another[:1]))
+    # And not the other way round.
+    reverse = metadata(tmp_path / "reverse", "gamma", "alpha")
+    assert "libmain.so, needed by" in refusal(stack.updated(add=[reverse]))
 
 
 def pretend_libc(folder: Path, version: str) -> Path:

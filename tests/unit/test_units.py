@@ -12,8 +12,11 @@ from layerpack.units import (
     canonical_json,
     folder_aside,
     human_size,
+    keep_by_content,
     key_of,
+    odd_path,
     parse_size,
+    python_files,
     sha256_bytes,
     sha256_file,
     sorted_walk,
@@ -88,7 +91,8 @@ def test_the_walk_is_sorted_by_path_and_gives_every_file(tmp_path: Path) -> None
     (tmp_path / "link").symlink_to("Z")
     (tmp_path / "folder-link").symlink_to("b")
     walked = [path.as_posix() for path in sorted_walk(tmp_path)]
-    assert walked == ["Z", "a.py", "a/y", "b-/q", "b/a/x", "b/z", "link", "é"]
+    # A link to a folder is told, and not followed.
+    assert walked == ["Z", "a.py", "a/y", "b-/q", "b/a/x", "b/z", "folder-link", "link", "é"]
 
 
 def test_a_file_written_aside_has_its_content_and_a_readable_mode(tmp_path: Path) -> None:
@@ -124,7 +128,7 @@ def test_the_former_file_stands_until_the_new_one_is_complete(tmp_path: Path) ->
 
 def test_a_folder_made_aside_appears_whole(tmp_path: Path) -> None:
     home = tmp_path / "kind" / "key"
-    with folder_aside(home) as aside:
+    with folder_aside(home, "file") as aside:
         (aside / "file").write_text("content")
         assert not home.exists()
     assert (home / "file").read_text() == "content"
@@ -134,16 +138,26 @@ def test_a_folder_made_aside_appears_whole(tmp_path: Path) -> None:
 
 def test_the_folder_that_was_there_first_stays(tmp_path: Path) -> None:
     home = tmp_path / "key"
-    with folder_aside(home) as slower:
+    with folder_aside(home, "file") as slower:
         (slower / "file").write_text("slower")
-        with folder_aside(home) as faster:
+        with folder_aside(home, "file") as faster:
             (faster / "file").write_text("faster")
     assert (home / "file").read_text() == "faster"
     assert list(tmp_path.iterdir()) == [home]
 
 
+def test_a_folder_that_lost_what_makes_it_whole_is_replaced(tmp_path: Path) -> None:
+    home = tmp_path / "key"
+    home.mkdir()
+    (home / "other").write_text("left of a damaged one")
+    with folder_aside(home, "file") as aside:
+        (aside / "file").write_text("content")
+    assert [path.name for path in home.iterdir()] == ["file"]
+    assert list(tmp_path.iterdir()) == [home]
+
+
 def test_a_folder_whose_making_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), folder_aside(tmp_path / "key") as aside:
+    with pytest.raises(KeyError), folder_aside(tmp_path / "key", "file") as aside:
         (aside / "file").write_text("half")
         raise KeyError
     assert list(tmp_path.iterdir()) == []
@@ -151,6 +165,55 @@ def test_a_folder_whose_making_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_file_in_the_folders_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("a file")
-    with pytest.raises(NotADirectoryError), folder_aside(tmp_path / "key"):
+    with pytest.raises(NotADirectoryError), folder_aside(tmp_path / "key", "file"):
         pass
     assert (tmp_path / "key").read_text() == "a file"
+
+
+@pytest.mark.parametrize("damage", [b"", b"content?", None])
+def test_what_is_kept_by_content_heals(tmp_path: Path, damage: bytes | None) -> None:
+    file = keep_by_content(tmp_path, b"content")
+    assert (file.name, file.read_bytes()) == (sha256_bytes(b"content"), b"content")
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage)
+    assert keep_by_content(tmp_path, b"content") == file
+    assert file.read_bytes() == b"content"
+    before = file.stat().st_ino
+    keep_by_content(tmp_path, b"content")
+    assert file.stat().st_ino == before
+
+
+def test_what_a_layer_cannot_hold_is_named(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/\u00fc").touch()
+    (tmp_path / "deep/link").symlink_to("\u00fc")
+    assert odd_path(tmp_path) == ""
+    assert odd_path(tmp_path, links=False) == "deep/link is a link"
+    for name, make, phrase in (
+        ("dead", lambda path: path.symlink_to("nowhere"), "is a link to a folder, or a dead one"),
+        ("around", lambda path: path.symlink_to(".."), "is a link to a folder, or a dead one"),
+        ("pipe", os.mkfifo, "is neither a file nor a folder"),
+    ):
+        path = tmp_path / "deep" / name
+        make(path)
+        assert odd_path(tmp_path) == f"deep/{name} {phrase}"
+        path.unlink()
+    (tmp_path / os.fsdecode(b"deep/\xff")).touch()
+    assert odd_path(tmp_path) == "'deep/\\udcff' has a name that is not UTF-8"
+
+
+def test_modules_are_those_that_somebody_wrote(tmp_path: Path) -> None:
+    for name in (
+        *("a.py", "deep/b.py", "deep/data.txt", "site/c.py"),
+        *(".hidden/x.py", "__pycache__/x.py", "node_modules/x.py", "lib/site-packages/x.py"),
+        *("env/pyvenv.cfg", "env/x.py"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.as_posix() for path in python_files(tmp_path)] == [
+        "a.py",
+        "deep/b.py",
+        "site/c.py",
+    ]

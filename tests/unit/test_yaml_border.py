@@ -202,7 +202,7 @@ def test_an_absent_recipe_far_from_any_lists_those_there_are(tmp_path: Path) -> 
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="cannot be read"):
+    with pytest.raises(RecipeError, match="is a folder, not a recipe"):
         read_model(Recipe, tmp_path)
 
 

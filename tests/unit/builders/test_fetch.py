@@ -9,6 +9,7 @@ from packaging.utils import parse_wheel_filename
 
 from layerpack.builders.api import BuildContext, WheelFile
 from layerpack.builders.fetch import (
+    NoWheelError,
     cached_wheel,
     download_error,
     remember,
@@ -134,7 +135,7 @@ PINS = [Locked(name=name, version="1.0", hashes=("a" * 64,)) for name in ("bar",
         pytest.param(
             "ERROR: Could not find a version that satisfies the requirement foo-bar==1.0 "
             "(from versions: none)\nERROR: No matching distribution found for foo-bar==1.0",
-            ResolveError,
+            NoWheelError,
             "foo-bar==1.0 has no wheel for python3.12 on x86_64 (glibc 2.34) among the locked "
             "files\nAdd 'foo-bar' to the recipe's build.from-source, or choose another version.",
             id="no wheel",

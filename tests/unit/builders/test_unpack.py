@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def wheel_file(path: Path) -> WheelFile:
     )
 
 
+def plain(wheels: Sequence[WheelFile], cache: Cache) -> Payload:
+    """The payload of wheels that do not collide."""
+    payload, collisions = payload_of(wheels, cache, "python3.12")
+    assert collisions == ()
+    return payload
+
+
 def refusal(path: Path, cache: Cache) -> str:
     """Why the wheel is not unpacked; nothing of it is kept."""
     with pytest.raises(ResolveError) as caught:
@@ -54,7 +62,7 @@ def test_a_wheel_is_laid_out_as_pip_does(tmp_path: Path, cache: Cache) -> None:
         },
         executable=["alpha-1.0.data/scripts/alpha-run"],
     )
-    files = {entry.path: entry for entry in payload_of([wheel_file(path)], cache, "python3.12")}
+    files = {entry.path: entry for entry in plain([wheel_file(path)], cache)}
     own = {name for name in files if ".dist-info/" not in name}
     assert own == {
         "python/alpha/__init__.py",
@@ -94,7 +102,7 @@ def test_entry_points_and_metadata_stay(tmp_path: Path, cache: Cache) -> None:
         "alpha-1.0.dist-info/entry_points.txt": "[console_scripts]\nalpha = alpha:main\n",
     }
     path = make_wheel(tmp_path, "alpha", files=files)
-    payload = payload_of([wheel_file(path)], cache, "python3.12")
+    payload = plain([wheel_file(path)], cache)
     assert "python/alpha-1.0.dist-info/entry_points.txt" in payload
     assert "python/alpha-1.0.dist-info/METADATA" in payload
     assert payload["python/bin/alpha"].mode == 0o755
@@ -105,9 +113,7 @@ def test_bytecode_in_a_wheel_is_left_out(tmp_path: Path, cache: Cache) -> None:
         "alpha/__init__.py": "",
         "alpha/__pycache__/__init__.cpython-312.pyc": b"\0",
     }
-    payload = payload_of(
-        [wheel_file(make_wheel(tmp_path, "alpha", files=files))], cache, "python3.12"
-    )
+    payload = plain([wheel_file(make_wheel(tmp_path, "alpha", files=files))], cache)
     assert not [entry.path for entry in payload if entry.path.endswith(".pyc")]
 
 
@@ -115,7 +121,7 @@ def test_an_executable_member_keeps_its_mode(tmp_path: Path, cache: Cache) -> No
     path = make_wheel(
         tmp_path, "alpha", files={"alpha/tool": "x", "alpha/data": "y"}, executable=["alpha/tool"]
     )
-    payload = payload_of([wheel_file(path)], cache, "python3.12")
+    payload = plain([wheel_file(path)], cache)
     assert payload["python/alpha/tool"].mode == 0o755
     assert payload["python/alpha/data"].mode == 0o644
 
@@ -137,7 +143,7 @@ def test_the_index_is_measured(tmp_path: Path, cache: Cache) -> None:
 def two(tmp_path: Path, cache: Cache, files: dict[str, str | bytes]) -> Payload:
     """The payload of a plain distribution and one with the files."""
     wheels = [make_wheel(tmp_path, "alpha"), make_wheel(tmp_path, "beta", files=files)]
-    return payload_of([wheel_file(path) for path in wheels], cache, "python3.12")
+    return plain([wheel_file(path) for path in wheels], cache)
 
 
 def test_a_pth_file_moves_all_to_where_lambda_runs_it(tmp_path: Path, cache: Cache) -> None:
@@ -163,6 +169,31 @@ def test_two_distributions_with_one_different_file_are_refused(
         "alpha and beta both bring alpha/__init__.py, with different content\n"
         "They cannot be installed together; leave one of them out."
     )
+
+
+@pytest.mark.parametrize("path", ["tests/__init__.py", "docs/conf.py", "README.md", "LICENSE"])
+def test_what_only_a_project_was_to_have_at_its_top_is_told_and_the_first_stays(
+    tmp_path: Path, cache: Cache, path: str
+) -> None:
+    wheels = [
+        wheel_file(make_wheel(tmp_path, name, files={f"{name}.py": "", path: name}))
+        for name in ("alpha", "beta")
+    ]
+    payload, collisions = payload_of(wheels, cache, "python3.12")
+    assert collisions == (f"alpha and beta both bring {path}: the first one's stays",)
+    entry = payload[f"python/{path}"]
+    assert (entry.distribution, entry.source.read_text()) == ("alpha", "alpha")
+    assert "python/beta.py" in payload
+
+
+@pytest.mark.parametrize("path", ["alpha/tests/x.py", "alpha/README.md", "setup.py", "readme.py"])
+def test_what_a_distribution_needs_must_not_differ(tmp_path: Path, cache: Cache, path: str) -> None:
+    wheels = [
+        wheel_file(make_wheel(tmp_path, name, files={f"{name}.py": "", path: name}))
+        for name in ("alpha", "beta")
+    ]
+    with pytest.raises(ResolveError, match=f"alpha and beta both bring {path}, with different"):
+        payload_of(wheels, cache, "python3.12")
 
 
 def test_two_distributions_with_one_equal_file_are_not(tmp_path: Path, cache: Cache) -> None:

@@ -136,12 +136,36 @@ def test_the_smallest_distributions_come_first_while_there_is_room(tmp_path: Pat
 def test_results_come_from_the_cache_until_a_module_changes(tmp_path: Path) -> None:
     payload = payload_of(tmp_path, {"alpha": {"a.py": "x = 1"}})
     (entry,) = added(Compile().plan(payload, _context(tmp_path))).values()
-    entry.source.write_bytes(b"from the cache")
+    before = entry.source.stat().st_ino
     (again,) = added(Compile().plan(payload, _context(tmp_path))).values()
-    assert again.source.read_bytes() == b"from the cache"
+    assert (again, again.source.stat().st_ino) == (entry, before)
     changed = payload_of(tmp_path / "changed", {"alpha": {"a.py": "x = 2"}})
     (other,) = added(Compile().plan(changed, _context(tmp_path))).values()
     assert other.source != again.source
+
+
+@pytest.mark.parametrize("damage", ["edited", "gone", "notes half", "notes gone", "notes empty"])
+def test_a_damaged_result_is_made_anew(tmp_path: Path, damage: str) -> None:
+    tree = {"alpha": {"a.py": "x = 1", "b.py": "y = 2", "c.py": "def broken("}}
+    payload = payload_of(tmp_path, tree)
+    first = list(Compile().plan(payload, _context(tmp_path)))
+    entries = list(added(first).values())
+    whole = [entry.source.read_bytes() for entry in entries]
+    notes = entries[0].source.with_name("notes.json")
+    match damage:
+        case "edited":
+            entries[0].source.write_bytes(whole[0][:-1] + b"?")
+        case "gone":
+            entries[1].source.unlink()
+        case "notes half":
+            notes.write_text(notes.read_text()[:20])
+        case "notes gone":
+            notes.unlink()
+        case _:
+            notes.write_text('{"failed": {}, "sha256": {}}')
+    assert list(Compile().plan(payload, _context(tmp_path))) == first
+    assert [entry.source.read_bytes() for entry in entries] == whole
+    assert kept(first).keys() == {"c.py"}
 
 
 def test_without_an_interpreter_auto_does_nothing_and_says_so(tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ def test_folders_and_readmes_go(tmp_path: Path) -> None:
     assert kept(edits) == {}
 
 
+def test_data_that_is_called_as_documentation_is_stays(tmp_path: Path) -> None:
+    """As NLTK's and gensim's corpora: in small letters, or further down."""
+    tree = {
+        "alpha": {
+            "alpha/__init__.py": "",
+            "alpha/news.txt": "",
+            "alpha/data/NEWS.txt": "",
+            "alpha/data/README": "",
+            "alpha/NEWS.txt": "",
+            "README.rst": "",
+        }
+    }
+    edits = list(Docs().plan(payload_of(tmp_path, tree), context_in(tmp_path)))
+    assert removed(edits) == {"alpha/NEWS.txt", "README.rst"}
+
+
 def test_documentation_that_is_code_stays(tmp_path: Path) -> None:
     """As botocore.docs, which botocore itself imports."""
     payload = payload_of(

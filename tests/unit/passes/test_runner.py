@@ -9,8 +9,10 @@ from typing import ClassVar
 
 import pytest
 
+from layerpack.errors import BuildToolError, RecipeError
 from layerpack.manifest import PassRecord
 from layerpack.passes.api import Add, Edit, Keep, PassContext, Remark, Remove, Rewrite
+from layerpack.passes.docs import Docs
 from layerpack.passes.runner import run_passes
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
@@ -125,7 +127,9 @@ def test_a_rewrite_of_what_the_recipe_keeps_is_not_made(tmp_path: Path, payload:
     )
 
 
-def test_plans_that_cannot_be_right_are_bugs(tmp_path: Path, payload: Payload) -> None:
+def test_plans_that_cannot_be_right_are_the_own_passes_fault(
+    tmp_path: Path, payload: Payload
+) -> None:
     entry = payload["python/alpha/a.py"]
     plans: list[tuple[list[Edit], str]] = [
         ([Remove(path="python/none", reason="")], "python/none, which does not exist"),
@@ -137,8 +141,42 @@ def test_plans_that_cannot_be_right_are_bugs(tmp_path: Path, payload: Payload) -
         ),
     ]
     for edits, message in plans:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(RecipeError, match=f"the pass 'fixed' failed: ValueError: .*{message}"):
             run_passes(payload, [_Fixed(edits)], context_in(tmp_path))
+
+
+def test_a_built_in_pass_that_fails_is_a_bug(tmp_path: Path, payload: Payload) -> None:
+    gone = payload["python/alpha/a.py"]
+    gone.source.unlink()
+    # Documentation is held against the code that may name it; this code cannot be read.
+    readme = payload_of(tmp_path / "more", {"alpha": {"alpha/README.md": ""}})
+    with pytest.raises(FileNotFoundError):
+        run_passes(payload.updated(add=readme), [Docs()], context_in(tmp_path))
+
+
+def test_an_own_pass_that_raises_is_named(tmp_path: Path, payload: Payload) -> None:
+    @dataclass
+    class Raising(_Fixed):
+        def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
+            yield Remove(path="python/alpha/a.py", reason="not needed")
+            raise KeyError("no such model")
+
+    context = context_in(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        run_passes(payload, [Raising([])], context)
+    assert caught.value.message == (
+        f"{context.recipe.path}: the pass 'fixed' failed: KeyError: 'no such model'"
+    )
+
+
+def test_an_own_pass_may_refuse_in_its_own_words(tmp_path: Path, payload: Payload) -> None:
+    @dataclass
+    class Refusing(_Fixed):
+        def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
+            raise BuildToolError("the model is too old")
+
+    with pytest.raises(BuildToolError, match=r"^the model is too old$"):
+        run_passes(payload, [Refusing([])], context_in(tmp_path))
 
 
 def test_each_pass_is_announced(tmp_path: Path, payload: Payload) -> None:

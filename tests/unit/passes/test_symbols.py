@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from layerpack import elf
 from layerpack.passes.api import Rewrite
 from layerpack.passes.symbols import Symbols
@@ -43,11 +45,36 @@ def test_results_come_from_the_cache(tmp_path: Path) -> None:
     context = context_in(tmp_path)
     (first,) = Symbols().plan(payload, context)
     assert isinstance(first, Rewrite)
-    # Were it made again, this content would not survive.
-    first.source.write_bytes(b"from the cache")
+    # Were it made again, it would be from this.
+    payload["python/alpha/a.so"].source.write_bytes(b"\x7fELF and no library")
+    before = first.source.stat()
     (second,) = Symbols().plan(payload, context)
     assert second == first
-    assert first.source.read_bytes() == b"from the cache"
+    assert first.source.stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("damage", ["edited", "emptied", "gone", "note half", "note of another"])
+def test_a_damaged_result_is_made_anew(tmp_path: Path, damage: str) -> None:
+    library = debug_library(tmp_path / "build" / "lib.so")
+    payload = payload_of(tmp_path, {"alpha": {"alpha/a.so": library}})
+    context = context_in(tmp_path)
+    (first,) = Symbols().plan(payload, context)
+    assert isinstance(first, Rewrite)
+    whole = first.source.read_bytes()
+    note = first.source.with_suffix(".json")
+    match damage:
+        case "edited":
+            first.source.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        case "emptied":
+            first.source.write_bytes(b"")
+        case "gone":
+            first.source.unlink()
+        case "note half":
+            note.write_text('{"sha2')
+        case _:
+            note.write_text('{"sha256": "' + "0" * 64 + '"}')
+    assert list(Symbols().plan(payload, context)) == [first]
+    assert first.source.read_bytes() == whole == elf.strip_file(library)
 
 
 def test_much_work_is_shared_by_processes(tmp_path: Path) -> None:

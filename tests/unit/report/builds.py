@@ -113,6 +113,7 @@ def build(
             _distribution(item, (versions or {}).get(item, "1.0"), files, remarks)
             for item in sorted(names - {"function"})
         ),
+        system_libraries=(),
         passes=tuple(pass_records),
         limits=LIMITS,
         tools={"layerpack": "0.1.0"},

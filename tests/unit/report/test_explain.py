@@ -41,6 +41,7 @@ def test_a_file_below_a_site_packages_of_its_own() -> None:
     path = "python/lib/python3.12/site-packages/a/x.py"
     built = build([file(path, 50, 20, "a", "demo-a")])
     assert _file("a/x.py", built).path == path
+    assert _file("/opt/python/a/x.py", built).path == path
 
 
 def test_a_file_that_is_gone() -> None:

@@ -1,0 +1,289 @@
+"""A stack with compiled libraries and a prepared asset: kills at bad moments, a damaged cache.
+
+The next build equals one that nothing disturbed; or it ends with one message, and the one after it
+equals that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from layerpack.cache import Cache
+from layerpack.errors import LayerpackError
+from layerpack.pipeline import BuildOptions, Events, build
+from tests.support.command import layerpack, start
+from tests.support.index import LocalIndex
+from tests.support.recipes import HERE, minimal
+from tests.support.wheels import make_wheel, sha256
+from tests.unit.elf.libraries import debug_library
+
+MORE = """\
+patches: [{package: alpha, replace: {pattern: old_name, with: new_name, count: 1}}]
+assets: [{name: model, wheel: words==1.0, prepare: prepare.py}]
+"""
+# Prepares the asset; with HOLD in the environment it first tells its process, and then waits.
+PREPARE = """\
+import os, sys, time
+from pathlib import Path
+
+import alpha
+
+if "HOLD" in os.environ:
+    with open(os.environ["HOLD"], "w") as stream:
+        stream.write(str(os.getpid()))
+    time.sleep(600)
+words = Path(sys.argv[1], "words.txt").read_text()
+Path(sys.argv[2], "model.txt").write_text(words + alpha.value())
+Path(sys.argv[2], "noise.bin").write_bytes(bytes(range(256)) * 400)
+"""
+# Two of these are enough work for the symbols pass to share it out to processes.
+LIBRARY = "char filler[17000000] = {1}; int answer(void) { return %d; }"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A project that was built, and its zips' hashes; its cache is in `.cache`."""
+
+    folder: Path
+    zips: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, shared_index: LocalIndex) -> Stack:
+    """Built once, with nothing to disturb it."""
+    home = tmp_path_factory.mktemp("stack")
+    libraries = {
+        f"alpha/_c{number}.so": debug_library(home / f"{number}.so", source=LIBRARY % number)
+        for number in range(2)
+    }
+    files: dict[str, str | bytes] = {
+        "alpha/__init__.py": "from alpha.parts import new_name\n\n\ndef value():\n"
+        "    return old_name\n",
+        "alpha/parts.py": "new_name = 'patched'\n",
+        "alpha/noise.bin": random.Random(7).randbytes(100_000),
+        "alpha-1.0.dist-info/licenses/LICENSE": "do what you like\n",
+        **{path: file.read_bytes() for path, file in libraries.items()},
+    }
+    shared_index.add(
+        make_wheel(home / "w", "alpha", files=files),
+        make_wheel(home / "w", "words", files={"words.txt": "one two\n"}),
+    )
+    folder = home / "project"
+    minimal(folder, runtime=HERE, index=shared_index.url, more=MORE)
+    (folder / "prepare.py").write_text(PREPARE)
+    ended = layerpack("build", "recipe.yaml", folder=folder, cache=folder / ".cache")
+    assert ended.code == 0, ended.errors
+    return Stack(folder=folder, zips=zips(folder))
+
+
+def zips(folder: Path) -> dict[str, str]:
+    """The hash of each zip of the project's build."""
+    home = folder / "build/small"
+    return {path.relative_to(home).as_posix(): sha256(path) for path in home.rglob("*.zip")}
+
+
+def copy_of(stack: Stack, folder: Path, *without: str) -> Path:
+    """The project before its build, with its cache save some kinds; files are links to the same."""
+    shutil.copytree(
+        stack.folder, folder, copy_function=os.link, ignore=shutil.ignore_patterns("build")
+    )
+    for kind in without:
+        shutil.rmtree(folder / ".cache" / kind)
+    return folder
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until_gone(group: int) -> None:
+    """Until no process of the group is left."""
+    deadline = time.monotonic() + 30
+    while group_lives(group):
+        assert time.monotonic() < deadline
+
+
+def check_next_build(stack: Stack, folder: Path) -> None:
+    """The next build equals the undisturbed one."""
+    ended = layerpack("build", "recipe.yaml", folder=folder, cache=folder / ".cache")
+    assert ended.code == 0, ended.errors
+    assert zips(folder) == stack.zips
+
+
+def test_a_kill_during_the_symbols_pass_leaves_no_process_and_no_damage(
+    stack: Stack, tmp_path: Path
+) -> None:
+    folder = copy_of(stack, tmp_path / "project", "passes")
+    process = start("build", "recipe.yaml", folder=folder, cache=folder / ".cache")
+    symbols = folder / ".cache/passes/symbols"
+    while not (symbols.is_dir() and any(symbols.iterdir())):
+        assert process.poll() is None
+    # The build alone: its workers are told by nobody.
+    process.kill()
+    process.communicate()
+    wait_until_gone(process.pid)
+    assert not (folder / "build/small").exists()
+    check_next_build(stack, folder)
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "kill"])
+def test_a_kill_during_a_prepare_script_ends_the_script_too(
+    stack: Stack, tmp_path: Path, signal_: signal.Signals
+) -> None:
+    folder = copy_of(stack, tmp_path / "project", "assets")
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    cache = folder / ".cache"
+    process = start("build", "recipe.yaml", folder=folder, cache=cache, extra={"HOLD": str(held)})
+    script = int(held.read_text())
+    assert os.getpgid(script) == process.pid
+    process.send_signal(signal_)
+    output, errors = process.communicate(timeout=60)
+    wait_until_gone(process.pid)
+    assert "Traceback" not in errors
+    assert list((cache / "assets").glob("[!.]*")) == []
+    if signal_ is signal.SIGTERM:
+        assert (process.returncode, output) == (128 + signal.SIGTERM, "")
+        assert list((cache / "scratch").iterdir()) == list((cache / "assets").iterdir()) == []
+    else:
+        assert process.returncode == -signal.SIGKILL
+    check_next_build(stack, folder)
+
+
+def replaced(path: Path, data: bytes) -> None:
+    """Other content at a path, and not in the file that other projects link to."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def edited(path: Path) -> None:
+    """One bit of a file's end changed: neither its size nor its kind tells."""
+    data = path.read_bytes()
+    assert data
+    replaced(path, data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def one(cache: Path, pattern: str) -> Path:
+    """The one file that a pattern meets in the cache."""
+    (path,) = cache.glob(pattern)
+    return path
+
+
+def every(cache: Path, pattern: str) -> list[Path]:
+    """The files that a pattern meets in the cache, of which there must be some."""
+    paths = [path for path in cache.glob(pattern) if path.is_file()]
+    assert paths, pattern
+    return paths
+
+
+def halve_indexes(cache: Path) -> None:
+    for path in every(cache, "unpacked/*/index.json"):
+        replaced(path, path.read_bytes()[:40])
+
+
+def change_modes_in_indexes(cache: Path) -> None:
+    for path in every(cache, "unpacked/*/index.json"):
+        data = path.read_bytes()
+        assert b" 420," in data
+        replaced(path, data.replace(b" 420,", b" 493,"))
+
+
+def edit_bytes(cache: Path, pattern: str) -> None:
+    for path in every(cache, pattern):
+        edited(path)
+
+
+def remove(cache: Path, pattern: str) -> None:
+    for path in every(cache, pattern):
+        path.unlink()
+
+
+def edit_text(cache: Path, pattern: str, old: bytes, new: bytes) -> None:
+    assert len(old) == len(new)
+    path = one(cache, pattern)
+    data = path.read_bytes()
+    assert old in data
+    replaced(path, data.replace(old, new))
+
+
+Damage = Callable[[Path], None]
+# What is damaged, the other kinds that are gone too (so that the damaged one is read), and how.
+DAMAGES: dict[str, tuple[tuple[str, ...], Damage]] = {
+    "an index is half": ((), halve_indexes),
+    "an index has other modes": ((), change_modes_in_indexes),
+    "a file is gone": ((), lambda cache: remove(cache, "unpacked/*/files/alpha/parts.py")),
+    "a small file": ((), lambda cache: edit_bytes(cache, "unpacked/*/files/alpha/parts.py")),
+    "a large file": (
+        ("deflated",),
+        lambda cache: edit_bytes(cache, "unpacked/*/files/alpha/noise.bin"),
+    ),
+    "a library before it is stripped": (
+        ("passes",),
+        lambda cache: edit_text(cache, "unpacked/*/files/alpha/_c0.so", b"answer\0", b"anzwer\0"),
+    ),
+    "a module before it is compiled": (
+        ("passes",),
+        lambda cache: edit_text(cache, "unpacked/*/files/alpha/parts.py", b"patched", b"PATCHED"),
+    ),
+    "a module before it is patched": (
+        ("patched", "passes"),
+        lambda cache: edit_text(
+            cache, "unpacked/*/files/alpha/__init__.py", b"def value", b"def VALUE"
+        ),
+    ),
+    "an asset's source": (
+        ("assets",),
+        lambda cache: edit_text(cache, "unpacked/*/files/words.txt", b"two", b"too"),
+    ),
+    "a licence": (
+        ("licences",),
+        lambda cache: edit_text(
+            cache, "unpacked/*/files/alpha-1.0.dist-info/licenses/LICENSE", b"what", b"that"
+        ),
+    ),
+    "stripped libraries": ((), lambda cache: edit_bytes(cache, "passes/symbols/*.so")),
+    "stripped libraries are gone": ((), lambda cache: remove(cache, "passes/symbols/*.so")),
+    "bytecode": ((), lambda cache: edit_bytes(cache, "passes/bytecode/*/*.pyc")),
+    "notes of bytecode": ((), lambda cache: edit_bytes(cache, "passes/bytecode/*/notes.json")),
+    "patched modules": ((), lambda cache: edit_bytes(cache, "patched/*")),
+    "licences": ((), lambda cache: edit_bytes(cache, "licences/*")),
+    "prepared assets": ((), lambda cache: edit_bytes(cache, "assets/*/output/*")),
+    "compressed members": ((), lambda cache: edit_bytes(cache, "deflated/*/*")),
+    "wheels": (("unpacked",), lambda cache: edit_bytes(cache, "wheels/*/*.whl")),
+    "wheels are gone": (("unpacked",), lambda cache: remove(cache, "wheels/*/*.whl")),
+    "choices": ((), lambda cache: edit_bytes(cache, "choices/*.json")),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_cache_never_changes_the_zips(stack: Stack, tmp_path: Path, name: str) -> None:
+    without, damage = DAMAGES[name]
+    folder = copy_of(stack, tmp_path / "project", *without)
+    damage(folder / ".cache")
+    options = BuildOptions(cache=Cache(folder / ".cache"), output=folder / "build/small")
+    try:
+        build(folder / "recipe.yaml", options, Events())
+    except LayerpackError as error:
+        # One message, and what is damaged is gone.
+        assert str(folder) in error.message
+        assert not (folder / "build/small").exists()
+        build(folder / "recipe.yaml", options, Events())
+    assert zips(folder) == stack.zips
+    manifest = json.loads((folder / "build/small/manifest.json").read_text())
+    for layer in manifest["layers"]:
+        assert layer["sha256"] == stack.zips[layer["file"]]
