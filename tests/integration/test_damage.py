@@ -135,7 +135,7 @@ def test_a_kill_during_the_symbols_pass_leaves_no_process_and_no_damage(
         assert process.poll() is None
     # The build alone: its workers are told by nobody.
     process.kill()
-    process.communicate()
+    process.wait()
     wait_until_gone(process.pid)
     assert not (folder / "build/small").exists()
     check_next_build(stack, folder)
@@ -191,9 +191,10 @@ def every(cache: Path, pattern: str) -> list[Path]:
     return paths
 
 
-def halve_indexes(cache: Path) -> None:
-    for path in every(cache, "unpacked/*/index.json"):
-        replaced(path, path.read_bytes()[:40])
+def halve(cache: Path, pattern: str) -> None:
+    for path in every(cache, pattern):
+        data = path.read_bytes()
+        replaced(path, data[: len(data) // 2])
 
 
 def change_modes_in_indexes(cache: Path) -> None:
@@ -224,7 +225,7 @@ def edit_text(cache: Path, pattern: str, old: bytes, new: bytes) -> None:
 Damage = Callable[[Path], None]
 # What is damaged, the other kinds that are gone too (so that the damaged one is read), and how.
 DAMAGES: dict[str, tuple[tuple[str, ...], Damage]] = {
-    "an index is half": ((), halve_indexes),
+    "an index is half": ((), lambda cache: halve(cache, "unpacked/*/index.json")),
     "an index has other modes": ((), change_modes_in_indexes),
     "a file is gone": ((), lambda cache: remove(cache, "unpacked/*/files/alpha/parts.py")),
     "a small file": ((), lambda cache: edit_bytes(cache, "unpacked/*/files/alpha/parts.py")),
@@ -264,7 +265,7 @@ DAMAGES: dict[str, tuple[tuple[str, ...], Damage]] = {
     "licences": ((), lambda cache: edit_bytes(cache, "licences/*")),
     "prepared assets": ((), lambda cache: edit_bytes(cache, "assets/*/output/*")),
     "compressed members": ((), lambda cache: edit_bytes(cache, "deflated/*/*")),
-    "wheels": (("unpacked",), lambda cache: edit_bytes(cache, "wheels/*/*.whl")),
+    "wheels": (("unpacked",), lambda cache: halve(cache, "wheels/*/*.whl")),
     "wheels are gone": (("unpacked",), lambda cache: remove(cache, "wheels/*/*.whl")),
     "choices": ((), lambda cache: edit_bytes(cache, "choices/*.json")),
 }

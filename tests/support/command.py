@@ -43,6 +43,8 @@ def layerpack(
         capture_output=True,
         text=True,
         check=False,
+        # None takes as long: what hangs is ended, and fails.
+        timeout=300,
     )
     return Ended(code=result.returncode, output=result.stdout, errors=result.stderr)
 

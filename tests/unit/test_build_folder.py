@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -212,6 +213,7 @@ def test_one_build_at_a_time_works_on_a_folder_and_the_other_says_that_it_waits(
     with BuildFolder(path).locked(lambda: pytest.fail("nobody has it")):
         other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert other.stdout is not None
+        assert select([other.stdout], [], [], 30)[0]
         assert other.stdout.readline() == "waiting\n"
         (path / "manifest.json").write_text("two")
     output, _ = other.communicate(timeout=30)
