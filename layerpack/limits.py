@@ -39,7 +39,8 @@ class RuntimeProfile:
     """What a Lambda runtime offers on one architecture (data/runtimes.json).
 
     `versions` maps a family of symbol versions (GLIBC, GLIBCXX, CXXABI, GCC) to the highest that
-    the runtime's libraries define; `libraries` are the sonames it provides.
+    the runtime's libraries define; `deprecated` is when AWS stops supporting it; `libraries` are
+    the sonames it provides.
     """
 
     runtime: str

@@ -15,6 +15,9 @@ from layerpack.units import write_text
 
 SCHEMA_VERSION = 1
 
+#: Where a distribution comes from: `wheel`, `source` (built here), `asset`, or `system`.
+Kind = Literal["wheel", "source", "asset", "system"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistributionRecord:
@@ -26,7 +29,7 @@ class DistributionRecord:
 
     name: str
     version: str
-    kind: Literal["wheel", "source", "asset", "system"]
+    kind: Kind
     file: str
     sha256: str
     naive_bytes: int

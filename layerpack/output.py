@@ -19,6 +19,7 @@ from layerpack.manifest import (
     FileInventory,
     FileRecord,
     FunctionRecord,
+    Kind,
     LayerRecord,
     LimitsRecord,
     Manifest,
@@ -209,33 +210,36 @@ def _distributions(built: Built, plan: LayerPlan) -> tuple[DistributionRecord, .
         for entry in layer.entries:
             where.setdefault(entry.distribution, set()).add(layer.name)
 
-    def record(name: str, **origin: str) -> DistributionRecord:
+    def record(
+        name: str, kind: Kind, *, version: str = "", file: str = "", sha256: str = ""
+    ) -> DistributionRecord:
         return DistributionRecord(
             name=name,
+            version=version,
+            kind=kind,
+            file=file,
+            sha256=sha256,
             naive_bytes=naive.get(name, 0),
             packed_bytes=packed.get(name, 0),
             layers=tuple(sorted(where.get(name, ()))),
-            **origin,  # type: ignore[arg-type]
         )
 
     records = [
         record(
             wheel.name,
+            wheel.kind,
             version=wheel.version,
-            kind=wheel.kind,
             file=wheel.path.name,
             sha256=wheel.origin_sha256 or wheel.sha256,
         )
         for wheel in built.wheels
     ]
     records += [
-        record(
-            f"asset:{asset.name}", version="", kind="asset", file=asset.origin, sha256=asset.sha256
-        )
+        record(f"asset:{asset.name}", "asset", file=asset.origin, sha256=asset.sha256)
         for asset in built.assets
     ]
     if SYSTEM in naive:
-        records.append(record(SYSTEM, version="", kind="system", file="", sha256=""))
+        records.append(record(SYSTEM, "system"))
     return tuple(records)
 
 

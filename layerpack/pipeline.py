@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 from layerpack.archive import COMPRESSOR, DamagedError
@@ -116,6 +117,8 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     """
     recipe = Recipe.load(recipe_path)
     function = function_entries(recipe)
+    if recipe.profile.deprecated <= date.today():
+        events.warn(f"AWS deprecated {recipe.runtime} on {recipe.profile.deprecated}")
     options.cache.make()
     lock = current_lock(recipe, options, events)
     folder = BuildFolder(output_folder(recipe, options))

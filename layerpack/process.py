@@ -32,7 +32,6 @@ def run(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
-    input_text: str | None = None,
 ) -> Result:
     """Run a program to its end, without a shell.
 
@@ -45,7 +44,7 @@ def run(
             [str(argument) for argument in arguments],
             env={**os.environ, **(environment or {})},
             cwd=folder,
-            stdin=subprocess.PIPE if input_text is not None else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -56,18 +55,16 @@ def run(
         raise BuildToolError(f"{arguments[0]} cannot be started: {error.strerror}") from None
     with process:
         try:
-            return _collect(process, on_line, input_text)
+            return _collect(process, on_line)
         except BaseException:
             # A cancelled build leaves no process behind.
             process.kill()
             raise
 
 
-def _collect(
-    process: subprocess.Popen[str], on_line: Callable[[str], None] | None, input_text: str | None
-) -> Result:
+def _collect(process: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> Result:
     if on_line is None:
-        output, errors = process.communicate(input_text)
+        output, errors = process.communicate()
         return Result(returncode=process.returncode, output=output, errors=errors)
     assert process.stdout is not None and process.stderr is not None  # noqa: S101
     # Standard error is drained beside standard output, or a full pipe would stop the program.

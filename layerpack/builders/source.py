@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from pathlib import Path
 
 from layerpack import process
 from layerpack.builders.api import BuildContext, WheelFile
@@ -49,26 +50,7 @@ def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
     interpreter = require_interpreter(profile, f"to build {pin.name} from source")
     context.on_step(f"building {pin.name} {pin.version} from source")
     with context.cache.scratch() as scratch:
-        listing = scratch / "requirements.txt"
-        listing.write_text(pin.line + "\n", encoding="utf-8")
-        constraints = scratch / "constraints.txt"
-        constraints.write_text("".join(f"{c}\n" for c in context.constraints), encoding="utf-8")
-        result = process.run(
-            [
-                *(sys.executable, "-m", "pip", "--python", str(interpreter), "wheel", "--no-deps"),
-                *("--require-hashes", "--no-binary", pin.name, "--no-cache-dir", "--no-input"),
-                *("--disable-pip-version-check", "--progress-bar", "off", "--verbose"),
-                *("--build-constraint", str(constraints), "--wheel-dir", str(scratch / "out")),
-                *("--requirement", str(listing), *context.index_options),
-            ],
-            environment={
-                "SOURCE_DATE_EPOCH": _EPOCH,
-                "PYTHONHASHSEED": "0",
-                # No debug information: it holds paths of this machine, and would be stripped.
-                "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0".strip(),
-                "NO_COLOR": "1",
-            },
-        )
+        result = _run_pip(pin, interpreter, scratch, context)
         if result.returncode != 0:
             raise _failure(pin, result, context)
         file = next((scratch / "out").glob("*.whl"))
@@ -90,6 +72,32 @@ def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
     )
     remember(pin, wheel, context)
     return wheel
+
+
+def _run_pip(
+    pin: Locked, interpreter: Path, scratch: Path, context: BuildContext
+) -> process.Result:
+    """Download, check and build for the target's interpreter; the wheel comes to `scratch`/out."""
+    listing = scratch / "requirements.txt"
+    listing.write_text(pin.line + "\n", encoding="utf-8")
+    constraints = scratch / "constraints.txt"
+    constraints.write_text("".join(f"{c}\n" for c in context.constraints), encoding="utf-8")
+    return process.run(
+        [
+            *(sys.executable, "-m", "pip", "--python", str(interpreter), "wheel", "--no-deps"),
+            *("--require-hashes", "--no-binary", pin.name, "--no-cache-dir", "--no-input"),
+            *("--disable-pip-version-check", "--progress-bar", "off", "--verbose"),
+            *("--build-constraint", str(constraints), "--wheel-dir", str(scratch / "out")),
+            *("--requirement", str(listing), *context.index_options),
+        ],
+        environment={
+            "SOURCE_DATE_EPOCH": _EPOCH,
+            "PYTHONHASHSEED": "0",
+            # No debug information: it holds paths of this machine, and would be stripped.
+            "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0".strip(),
+            "NO_COLOR": "1",
+        },
+    )
 
 
 def _failure(

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import textwrap
 import traceback
 from typing import Annotated
 
@@ -52,7 +53,10 @@ def _main(
 
 
 def run() -> None:
-    """Run the command line; the process ends with the documented exit code."""
+    """Run the command line; the process ends with the documented exit code.
+
+    Ctrl-C is typer's: it ends with 130.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a bar or a name still gets the report.
         if isinstance(stream, io.TextIOWrapper):
@@ -63,9 +67,6 @@ def run() -> None:
         app()
     except LayerpackError as error:
         _end(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("cancelled\n")
-        sys.exit(130)
     except OSError as error:
         known = _file_error(error)
         if known is None:
@@ -81,7 +82,7 @@ def _end(error: LayerpackError) -> None:
     label = "\033[1;31merror:\033[0m" if colour else "error:"
     sys.stderr.write(f"{label} {error.message}\n")
     if error.hint:
-        sys.stderr.write(f"  {error.hint}\n")
+        sys.stderr.write(textwrap.indent(error.hint, "  ") + "\n")
     sys.exit(error.exit_code)
 
 

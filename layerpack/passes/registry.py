@@ -83,10 +83,6 @@ def _ordered(passes: Iterable[Pass]) -> tuple[Pass, ...]:
 def _load(recipe: Recipe, text: str) -> Pass:
     """The recipe's own pass that `file.py:ClassName` names."""
     file, _, name = text.rpartition(":")
-    if not file or not name.isidentifier():
-        raise RecipeError(
-            f"{recipe.path}: passes: '{text}' does not name a pass", "Write file.py:ClassName."
-        )
     path = recipe.folder / file
     if not path.is_file():
         raise RecipeError(

@@ -200,8 +200,13 @@ def _small_bar(share: float) -> _Cell:
 
 
 def _tables(report: SizeReport) -> str:
+    makers = (_distributions, _zips, _passes, _largest, _remarks)
+    return "".join(maker(report) for maker in makers)
+
+
+def _distributions(report: SizeReport) -> str:
     most = max((item.packed_bytes for item in report.distributions), default=0) or 1
-    distributions = [
+    rows = [
         (
             _name(item.name),
             _name(item.version),
@@ -216,7 +221,12 @@ def _tables(report: SizeReport) -> str:
         )
         for item in report.distributions
     ]
-    zips = [
+    columns = "Distribution|Version|Kind|Layers|>Files|>Plain|>Packed|>Ratio|>Zipped|"
+    return _table("distributions", "Distributions", columns, rows)
+
+
+def _zips(report: SizeReport) -> str:
+    rows = [
         (
             _name(item.name),
             _path(item.file),
@@ -229,8 +239,13 @@ def _tables(report: SizeReport) -> str:
         )
         for item in report.zips
     ]
+    columns = "Name|File|>Files|>Unzipped|>Zipped|>Of direct upload|Upload|SHA-256"
+    return _table("layers", "Layers and function", columns, rows)
+
+
+def _passes(report: SizeReport) -> str:
     naive = report.naive_bytes or 1
-    passes = [
+    rows = [
         (
             _name(item.name),
             _count(item.files),
@@ -240,7 +255,11 @@ def _tables(report: SizeReport) -> str:
         )
         for item in report.passes
     ]
-    files = [
+    return _table("passes", "Passes", "Pass|>Files|>Saved|>Left|", rows)
+
+
+def _largest(report: SizeReport) -> str:
+    rows = [
         (
             _path(item.path),
             _name(item.distribution),
@@ -250,7 +269,11 @@ def _tables(report: SizeReport) -> str:
         )
         for item in report.largest
     ]
-    remarks = [
+    return _table("files", "Largest files", "File|Distribution|Layer|>Unzipped|>Zipped", rows)
+
+
+def _remarks(report: SizeReport) -> str:
+    rows = [
         (
             _name(item.pass_name),
             _name(item.action),
@@ -263,31 +286,8 @@ def _tables(report: SizeReport) -> str:
     ]
     rest = len(report.remarks) - _REMARKS
     more = f'<p class="quiet">and {rest:,} more reasons</p>' if rest > 0 else ""
-    return "".join(
-        (
-            _table(
-                "distributions",
-                "Distributions",
-                "Distribution|Version|Kind|Layers|>Files|>Plain|>Packed|>Ratio|>Zipped|",
-                distributions,
-            ),
-            _table(
-                "layers",
-                "Layers and function",
-                "Name|File|>Files|>Unzipped|>Zipped|>Of direct upload|Upload|SHA-256",
-                zips,
-            ),
-            _table("passes", "Passes", "Pass|>Files|>Saved|>Left|", passes),
-            _table("files", "Largest files", "File|Distribution|Layer|>Unzipped|>Zipped", files),
-            _table(
-                "remarks",
-                "What the passes did, and why",
-                "Pass|Action|Reason|>Files|>Before|>After",
-                remarks,
-                more,
-            ),
-        )
-    )
+    columns = "Pass|Action|Reason|>Files|>Before|>After"
+    return _table("remarks", "What the passes did, and why", columns, rows, more)
 
 
 def _table(

@@ -350,3 +350,10 @@ def test_commands_on_a_build_answer_from_it(project: Path, tmp_path: Path) -> No
     assert changed.errors == (
         "warning: recipe.yaml or its inputs changed since build/small was built\n"
     )
+
+
+def test_a_deprecated_runtime_is_told(tmp_path: Path, index: LocalIndex) -> None:
+    index.add(make_wheel(tmp_path, "alpha"))
+    minimal(tmp_path, runtime="python3.9", index=index.url)
+    ended = built(tmp_path, tmp_path / "cache")
+    assert "AWS deprecated python3.9 on 2025-12-15" in ended.errors

@@ -33,8 +33,6 @@ def test_the_environment_is_added_to_this_processs(
 
 def test_there_is_no_input_to_wait_for() -> None:
     assert run(python("import sys; print(repr(sys.stdin.read()))")).output == "''\n"
-    code = "import sys; print(sys.stdin.read())"
-    assert run(python(code), input_text="told").output == "told\n"
 
 
 def test_lines_come_while_the_program_runs(tmp_path: Path) -> None:

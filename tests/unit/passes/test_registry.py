@@ -62,7 +62,6 @@ def test_a_recipes_own_pass_may_say_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "source", "message"),
     [
-        ("mine.py", "", "does not name a pass"),
         ("none.py:Own", "", "there is no file"),
         ("mine.py:Own", "Own = 3", "has no class 'Own'"),
         ("mine.py:Own", "1 / 0", "fails on import: ZeroDivisionError"),
