@@ -3,7 +3,8 @@
 Run at build time as ``python convert.py SOURCE OUTPUT``. SOURCE holds, at any depth, one folder in
 the layout of sentence-transformers: ``model.safetensors``, ``vocab.txt``, ``config.json``,
 ``tokenizer_config.json``, ``sentence_bert_config.json``, ``modules.json`` and
-``1_Pooling/config.json``. OUTPUT gets ``encoder.params``, ``vocab.txt`` and ``encoder.json``.
+``1_Pooling/config.json``. OUTPUT gets ``embeddings.params``, ``encoder.params``, ``vocab.txt`` and
+``encoder.json``: two files of weights, since one would be too large a zip to upload directly.
 Whatever the handler could not honour stops the build here.
 """
 
@@ -39,6 +40,8 @@ NORMS = {
     "attention.output.LayerNorm": "layer_norm",
     "output.LayerNorm": "ffn.layer_norm",
 }
+# Each file of weights, and whether it holds the encoder's layers; the other holds the rest.
+FILES = {"embeddings.params": False, "encoder.params": True}
 # The pooler reads only [CLS], and a mean over tokens never asks for it; the ids are 0, 1, 2, ...
 UNUSED = {"pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"}
 
@@ -136,7 +139,15 @@ def check(output: Path, config: dict[str, object]) -> None:
         use_decoder=False,
         use_classifier=False,
     )
-    model.load_parameters(str(output / "encoder.params"))
+    for name in FILES:
+        model.load_parameters(str(output / name), allow_missing=True)
+    missing = [
+        name
+        for name, parameter in model.collect_params().items()
+        if parameter._data is None  # the public way to ask raises an exception
+    ]
+    if missing:
+        raise SystemExit(f"the encoder lacks {', '.join(missing)}")
 
 
 def main(source: Path, output: Path) -> None:
@@ -154,8 +165,13 @@ def main(source: Path, output: Path) -> None:
 
     output.mkdir(parents=True, exist_ok=True)
     # Written in the order of the names, so that the same weights always give the same bytes.
-    arrays = {names[name]: mxnet.nd.array(tensors[name]) for name in sorted(names)}
-    mxnet.nd.save(str(output / "encoder.params"), arrays)
+    for file, inside in FILES.items():
+        arrays = {
+            names[name]: mxnet.nd.array(tensors[name])
+            for name in sorted(names)
+            if name.startswith("encoder.layer.") == inside
+        }
+        mxnet.nd.save(str(output / file), arrays)
     shutil.copyfile(folder / "vocab.txt", output / "vocab.txt")
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (output / "encoder.json").write_text(text, "utf-8")

@@ -40,7 +40,9 @@ class SentenceEncoder:
         text = (folder / "encoder.json").read_text("utf-8")
         self.config = EncoderConfig(**json.loads(text))
         self._model = build(self.config)
-        self._model.load_parameters(str(folder / "encoder.params"))
+        for name in ("embeddings.params", "encoder.params"):
+            # Neither has all; convert.py made sure that together they do.
+            self._model.load_parameters(str(folder / name), allow_missing=True)
         self._model.hybridize()
         self._vocab = read_vocab(folder / "vocab.txt")
         self._tokenizer = gluonnlp.data.BERTTokenizer(

@@ -1,0 +1,141 @@
+"""What a recipe's workloads touched of its paged libraries, kept beside the lock.
+
+A recording is an input of a build, as the lock is: two runs of one workload touch nearly, but not
+exactly, the same pages, and builds of the same input must give the same bytes. So `build` records
+once and writes `bert.pages` beside `bert.lock`; later builds read it, and it belongs into version
+control. It can make a build's code faster to start, never wrong: a page that is not in it is paged
+in like any other.
+
+Format, version 1: JSON, `{"version": 1, "key": ..., "libraries": {SHA-256: {"path": ...,
+"pages": "12-15 99 3"}}}`. A library is named by the hash of what was packed; its pages stand in the
+order in which they were first touched, neighbours as ranges.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from layerpack.errors import RecipeError
+from layerpack.units import write_text
+
+_VERSION: Final = 1
+_RANGE: Final = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+#: A library of 16 GiB; more is no recording of ours.
+_MOST_PAGES: Final = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LibraryRecord:
+    """The pages that were touched of one library (`path` in the layers), first touched first."""
+
+    path: str
+    pages: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    """The touched pages by the SHA-256 of what was packed; `key` is that of the workloads and of
+    the function that ran."""
+
+    key: str
+    libraries: Mapping[str, LibraryRecord]
+
+    @property
+    def pages(self) -> dict[str, tuple[int, ...]]:
+        """The pages alone."""
+        return {digest: record.pages for digest, record in self.libraries.items()}
+
+    def stale_reason(self, key: str, libraries: Iterable[str]) -> str:
+        """Why it does not hold for these workloads and libraries; empty where it does."""
+        if self.key != key:
+            return "the function or a workload has changed"
+        if set(self.libraries) != set(libraries):
+            return "the libraries have changed"
+        return ""
+
+    def write(self, path: Path) -> None:
+        """Write the file, a line a library."""
+        write_text(path, self.text())
+
+    def text(self) -> str:
+        """The file's content."""
+        rows = [
+            f"    {json.dumps(digest)}: "
+            + json.dumps({"path": record.path, "pages": " ".join(_ranges(record.pages))})
+            for digest, record in sorted(self.libraries.items(), key=lambda item: item[1].path)
+        ]
+        return (
+            f'{{\n  "version": {_VERSION},\n  "key": {json.dumps(self.key)},\n'
+            '  "libraries": {\n' + ",\n".join(rows) + "\n  }\n}\n"
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Recording | None:
+        """The recording in a file; None where there is none, or one of another version.
+
+        Raises RecipeError for a file that is no recording: it was edited, or is another's.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise _broken(path, str(error)) from None
+        if isinstance(value, dict) and isinstance(value.get("version"), int):
+            if value["version"] != _VERSION:
+                return None
+            try:
+                return cls(
+                    key=str(value["key"]),
+                    libraries={
+                        str(digest): LibraryRecord(
+                            path=str(record["path"]), pages=tuple(_pages(record["pages"]))
+                        )
+                        for digest, record in value["libraries"].items()
+                    },
+                )
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise _broken(path, f"{type(error).__name__}: {error}") from None
+        raise _broken(path, "it has no version")
+
+
+def _broken(path: Path, what: str) -> RecipeError:
+    return RecipeError(
+        f"{path} is not a recording of layerpack's: {what}",
+        "Remove it, and the next build records anew; or move it away, if it is a file of yours.",
+    )
+
+
+def _ranges(pages: Iterable[int]) -> Iterator[str]:
+    """`[12, 13, 14, 99]` as `12-14 99`; the order stays."""
+    first = last = None
+    for page in pages:
+        if first is not None and last is not None and page == last + 1:
+            last = page
+            continue
+        if first is not None:
+            yield str(first) if first == last else f"{first}-{last}"
+        first = last = page
+    if first is not None:
+        yield str(first) if first == last else f"{first}-{last}"
+
+
+def _pages(text: str) -> Iterator[int]:
+    seen: set[int] = set()
+    for word in text.split():
+        match = _RANGE.fullmatch(word)
+        if match is None:
+            raise ValueError(f"'{word}' is not a range of pages")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if not first <= last < _MOST_PAGES:
+            raise ValueError(f"'{word}' is not a range of pages")
+        for page in range(first, last + 1):
+            if page not in seen:
+                seen.add(page)
+                yield page

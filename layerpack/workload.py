@@ -1,0 +1,149 @@
+"""Run a recipe's workloads on a payload: its function with each event, as Lambda would call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from layerpack import process
+from layerpack.payload import LIBRARIES, PYTHON, FileEntry, Payload
+from layerpack.recipe import Recipe
+from layerpack.recording import LibraryRecord, Recording
+from layerpack.units import key_of, sha256_file
+
+_WORKER: Final = Path(__file__).with_name("workload_worker.py")
+#: The pager writes the pages that it brings in to the file that this variable names.
+_TRACE: Final = "LAYERPACK_TRACE"
+#: Lambda's longest timeout is 15 minutes; a first answer that takes so long is no use anywhere.
+_SECONDS: Final = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a workload ended: `error` is empty where the handler answered."""
+
+    name: str
+    error: str
+
+
+def workloads_key(recipe: Recipe, function: Iterable[FileEntry]) -> str:
+    """A key of the function's files and the events: what decides which code a workload runs."""
+    return key_of(
+        [(entry.path, entry.sha256) for entry in function],
+        recipe.function.handler if recipe.function else "",
+        [(one.name, sha256_file(recipe.folder / one.event)) for one in recipe.workloads],
+    )
+
+
+def record(
+    recipe: Recipe,
+    payload: Payload,
+    function: tuple[FileEntry, ...],
+    *,
+    interpreter: Path,
+    libraries: Mapping[str, str],
+    scratch: Path,
+) -> tuple[Recording, tuple[Outcome, ...]]:
+    """Run every workload once, and record which pages of the paged libraries they touch.
+
+    `payload` holds the packed libraries; `libraries` maps the SHA-256 of what each was packed from
+    to its path in the layers. `scratch` is an empty folder. A workload that fails is an outcome
+    with an error, and what it touched until then counts.
+    """
+    trace = scratch / "trace"
+    outcomes = run_workloads(
+        recipe,
+        payload,
+        function,
+        interpreter=interpreter,
+        scratch=scratch,
+        environment={_TRACE: str(trace)},
+    )
+    touched = _read_trace(trace)
+    records = {
+        digest: LibraryRecord(path=path, pages=tuple(touched.get(digest, ())))
+        for digest, path in libraries.items()
+    }
+    return Recording(key=workloads_key(recipe, function), libraries=records), outcomes
+
+
+def run_workloads(
+    recipe: Recipe,
+    payload: Payload,
+    function: tuple[FileEntry, ...],
+    *,
+    interpreter: Path,
+    scratch: Path,
+    environment: Mapping[str, str],
+) -> tuple[Outcome, ...]:
+    """Lay the layers and the function out below `scratch`, and run every workload in one process.
+
+    The function sees nothing but the layers and the standard library. Raises BuildToolError where
+    the interpreter cannot be started.
+    """
+    if recipe.function is None or not recipe.workloads:
+        return ()
+    opt, task, home = scratch / "opt", scratch / "task", scratch / "tmp"
+    home.mkdir(parents=True)
+    payload.materialise(opt)
+    Payload(function).materialise(task)
+    job, result = scratch / "job.json", scratch / "result.json"
+    job.write_text(
+        json.dumps(
+            {
+                "build": os.getpid(),
+                "task": str(task),
+                "site": str(opt / payload.site),
+                "python": str(opt / PYTHON),
+                "handler": recipe.function.handler,
+                "workloads": [
+                    {"name": one.name, "event": str((recipe.folder / one.event).resolve())}
+                    for one in recipe.workloads
+                ],
+                "seconds": _SECONDS,
+                "result": str(result),
+            }
+        ),
+        encoding="utf-8",
+    )
+    ended = process.run(
+        [interpreter, "-I", "-S", "-B", _WORKER, job],
+        environment={
+            "AWS_LAMBDA_FUNCTION_NAME": recipe.name,
+            "HOME": str(home),
+            "LAMBDA_TASK_ROOT": str(task),
+            "LD_LIBRARY_PATH": str(opt / LIBRARIES),
+            "TMPDIR": str(home),
+            **environment,
+        },
+        folder=task,
+    )
+    shutil.rmtree(opt)
+    try:
+        values = json.loads(result.read_text(encoding="utf-8"))
+        return tuple(Outcome(name=one["name"], error=one["error"] or "") for one in values)
+    except (OSError, ValueError):
+        # The interpreter died, or was ended: by which workload is not known.
+        error = f"the process ended with {ended.returncode}:\n{ended.tail()}"
+        return tuple(Outcome(name=one.name, error=error) for one in recipe.workloads)
+
+
+def _read_trace(path: Path) -> dict[str, list[int]]:
+    """The pages by library, each once, in the order in which they were first touched.
+
+    A line is a library's SHA-256 and a page's number; a line that a killed process cut is left
+    out.
+    """
+    pages: dict[str, dict[int, None]] = {}
+    if not path.exists():
+        return {}
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        digest, _, page = line.partition(" ")
+        if len(digest) == 64 and page.isdigit():
+            pages.setdefault(digest, {})[int(page)] = None
+    return {digest: list(found) for digest, found in pages.items()}
