@@ -16,7 +16,6 @@ import os
 import site
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,10 @@ def end_with_build(build: int) -> None:
         sys.exit(1)
 
 
-def last_line() -> str:
+def raised() -> str:
     """The exception that is being handled, in one line."""
-    return traceback.format_exc().strip().splitlines()[-1]
+    error = sys.exc_info()[1]
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def run(job: dict[str, Any]) -> list[dict[str, str | None]]:
@@ -67,7 +67,7 @@ def run(job: dict[str, Any]) -> list[dict[str, str | None]]:
         handler = getattr(importlib.import_module(module), name)
     # What a function raises is for its author to see, SystemExit among it.
     except BaseException:
-        error = "the function fails on import: " + last_line()
+        error = "the function fails on import: " + raised()
         return [{"name": one["name"], "error": error} for one in workloads]
     results: list[dict[str, str | None]] = []
     for number, one in enumerate(workloads):
@@ -76,7 +76,7 @@ def run(job: dict[str, Any]) -> list[dict[str, str | None]]:
             handler(event, Context(number, job["seconds"]))
             results.append({"name": one["name"], "error": None})
         except BaseException:
-            results.append({"name": one["name"], "error": last_line()})
+            results.append({"name": one["name"], "error": raised()})
     return results
 
 
