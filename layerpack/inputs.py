@@ -124,6 +124,8 @@ def _local_files(recipe: Recipe) -> list[tuple[str, str]]:
             ]
     names += [text.rpartition(":")[0] for text in recipe.passes]
     names += [workload.event for workload in recipe.workloads]
+    if recipe.recording_path.is_file():
+        names.append(recipe.recording_path.name)
     if recipe.function is not None:
         names.append(recipe.function.source)
     found: dict[str, str] = {}

@@ -14,6 +14,8 @@ from layerpack.errors import UsageError
 from layerpack.units import write_text
 
 SCHEMA_VERSION = 1
+#: That of `files.json`; 2 brought `paged`.
+INVENTORY_VERSION = 2
 
 #: Where a distribution comes from: `wheel`, `source` (built here), `asset`, or `system`.
 Kind = Literal["wheel", "source", "asset", "system"]
@@ -90,6 +92,22 @@ class PassRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PagedRecord:
+    """A library whose code is stored compressed within it, in bytes.
+
+    `original_bytes`: before; `mapped_bytes`: still loaded as they are; `paged_bytes`: code that is
+    brought in when it is touched, which takes `compressed_bytes` in the file; `hot_pages`: pages of
+    it that a workload touched, which lie together.
+    """
+
+    original_bytes: int
+    mapped_bytes: int
+    paged_bytes: int
+    compressed_bytes: int
+    hot_pages: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FileRecord:
     """One file as packed: unzipped and compressed bytes, its distribution and layer."""
 
@@ -99,6 +117,7 @@ class FileRecord:
     sha256: str
     distribution: str
     layer: str
+    paged: PagedRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +164,7 @@ class Manifest:
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read a `manifest.json`. Raises UsageError if it is absent, damaged or too new."""
-        value = _read_versioned(path)
+        value = _read_versioned(path, SCHEMA_VERSION)
         try:
             return cls(
                 **{
@@ -183,6 +202,7 @@ class RemarkRecord:
     reason: str
     bytes_before: int
     bytes_after: int
+    paged: PagedRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +211,7 @@ class FileInventory:
 
     files: tuple[FileRecord, ...]
     remarks: tuple[RemarkRecord, ...]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = INVENTORY_VERSION
 
     def write(self, path: Path) -> None:
         """Write `files.json` (aside, then renamed)."""
@@ -200,21 +220,27 @@ class FileInventory:
     @classmethod
     def read(cls, path: Path) -> FileInventory:
         """Read a `files.json`. Raises UsageError if it is absent, damaged or of another version."""
-        value = _read_versioned(path)
+        value = _read_versioned(path, INVENTORY_VERSION)
         try:
             return cls(
-                files=tuple(FileRecord(**item) for item in value["files"]),
-                remarks=tuple(RemarkRecord(**item) for item in value["remarks"]),
+                files=tuple(FileRecord(**_with_paged(item)) for item in value["files"]),
+                remarks=tuple(RemarkRecord(**_with_paged(item)) for item in value["remarks"]),
             )
         except (KeyError, TypeError) as error:
             raise _damaged(path, str(error)) from None
+
+
+def _with_paged(item: dict[str, Any]) -> dict[str, Any]:
+    """A record's fields, with the record within it made."""
+    paged = item["paged"]
+    return {**item, "paged": PagedRecord(**paged)} if paged else item
 
 
 def _damaged(path: Path, detail: str) -> UsageError:
     return UsageError(f"{path} is damaged: {detail}", "Build the recipe again.")
 
 
-def _read_versioned(path: Path) -> dict[str, Any]:
+def _read_versioned(path: Path, version: int) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -224,10 +250,10 @@ def _read_versioned(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from None
-    if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
+    if not isinstance(value, dict) or value.get("schema_version") != version:
         found = value.get("schema_version") if isinstance(value, dict) else None
         raise UsageError(
-            f"{path} has schema version {found}, this layerpack reads {SCHEMA_VERSION}",
+            f"{path} has schema version {found}, this layerpack reads {version}",
             "Build the recipe again with this layerpack.",
         )
     return value

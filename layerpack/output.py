@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from layerpack import __version__
@@ -23,10 +23,13 @@ from layerpack.manifest import (
     LayerRecord,
     LimitsRecord,
     Manifest,
+    PagedRecord,
     RemarkRecord,
     SystemLibraryRecord,
     Totals,
 )
+from layerpack.passes.api import Remark
+from layerpack.passes.paged import PAGER, pager_licences
 from layerpack.passes.runner import Outcome
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
@@ -85,8 +88,11 @@ def write_build(
     )
     layers = []
     files = []
+    # The last one counts: a pass of the recipe's own may have rewritten a packed library.
+    paged = {one.path: one.paged for one in built.outcome.remarks if one.action == "rewrite"}
+    texts = {**built.licences, **pager_licences(payload)}
     for layer in plan.layers:
-        licences = _licences(layer, built, cache.folder("licences"))
+        licences = _licences(layer, built.system, texts, cache.folder("licences"))
         packed |= compress_all(licences, kept)
         entries = (*layer.entries, *licences)
         record = write_zip(folder / "layers" / f"{layer.name}.zip", entries, packed)
@@ -100,15 +106,15 @@ def write_build(
                 distributions=tuple(sorted({entry.distribution for entry in layer.entries})),
             )
         )
-        files += [_file(entry, packed, layer.name) for entry in entries]
+        files += [_file(entry, packed, layer.name, paged.get(entry.path)) for entry in entries]
     function = _function(built, folder, packed)
     if function is not None:
-        files += [_file(entry, packed, "function") for entry in built.function or ()]
+        files += [_file(entry, packed, "function", None) for entry in built.function or ()]
     manifest = _manifest(built, plan, tuple(layers), function)
     manifest.write(folder / "manifest.json")
     inventory = FileInventory(
         files=tuple(sorted(files, key=lambda file: (file.layer, file.path))),
-        remarks=tuple(RemarkRecord(**asdict(remark)) for remark in built.outcome.remarks),
+        remarks=tuple(_remark(remark) for remark in built.outcome.remarks),
     )
     inventory.write(folder / "files.json")
     page = html_report(size_report(manifest, inventory), inventory)
@@ -116,16 +122,21 @@ def write_build(
     return plan.notes
 
 
-def _licences(layer: PlannedLayer, built: Built, cache: Path) -> tuple[FileEntry, ...]:
-    """One file with the licences of all that is in a layer."""
+def _licences(
+    layer: PlannedLayer,
+    system: Iterable[tuple[str, SystemLibrary, str]],
+    texts: Mapping[str, tuple[FileEntry, ...]],
+    cache: Path,
+) -> tuple[FileEntry, ...]:
+    """One file with the licences of all that is in a layer; `texts` has them by distribution."""
     parts = []
     for name in sorted({entry.distribution for entry in layer.entries}):
-        for entry in built.licences.get(name, ()):
+        for entry in texts.get(name, ()):
             text = entry.source.read_bytes().decode("utf-8", "replace")
             title = f"{name}: {entry.path.rsplit('/', 1)[-1]}"
             parts.append(f"{title}\n{'=' * len(title)}\n\n{text.strip()}\n")
         if name == SYSTEM:
-            for soname, library, _ in built.system:
+            for soname, library, _ in system:
                 licence = library.licence or "see that system's package"
                 parts.append(f"{soname}, from {library.origin}: {licence}\n")
     if not parts:
@@ -149,7 +160,9 @@ def _function(built: Built, folder: Path, packed: dict[str, Packed]) -> Function
     )
 
 
-def _file(entry: FileEntry, packed: dict[str, Packed], layer: str) -> FileRecord:
+def _file(
+    entry: FileEntry, packed: dict[str, Packed], layer: str, paged: PagedRecord | None
+) -> FileRecord:
     return FileRecord(
         path=entry.path,
         size=entry.size,
@@ -157,7 +170,12 @@ def _file(entry: FileEntry, packed: dict[str, Packed], layer: str) -> FileRecord
         sha256=entry.sha256,
         distribution=entry.distribution,
         layer=layer,
+        paged=paged,
     )
+
+
+def _remark(remark: Remark) -> RemarkRecord:
+    return RemarkRecord(**{field.name: getattr(remark, field.name) for field in fields(remark)})
 
 
 def _manifest(
@@ -240,6 +258,8 @@ def _distributions(built: Built, plan: LayerPlan) -> tuple[DistributionRecord, .
     ]
     if SYSTEM in naive:
         records.append(record(SYSTEM, "system"))
+    if PAGER in packed:
+        records.append(record(PAGER, "system", version=__version__))
     return tuple(records)
 
 

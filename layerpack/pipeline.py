@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from layerpack.archive import COMPRESSOR, DamagedError
+from layerpack.arrange import Arranging, current_recording
 from layerpack.assets import AssetContext, AssetRecord, make_asset
 from layerpack.build_folder import BuildFolder
 from layerpack.builders.api import BuildContext, Builder, SystemLibrary, WheelFile
@@ -21,8 +22,9 @@ from layerpack.limits import LambdaLimits
 from layerpack.lock import Lock
 from layerpack.manifest import FileInventory, Manifest
 from layerpack.output import Built, write_build
-from layerpack.passes.api import PassContext, Remark
+from layerpack.passes.api import Pass, PassContext, Remark
 from layerpack.passes.metadata import licence_files
+from layerpack.passes.paged import Paged
 from layerpack.passes.registry import passes_for
 from layerpack.passes.runner import Outcome, run_passes
 from layerpack.patches import Patched, apply_patches
@@ -126,8 +128,9 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
         fresh = is_fresh(folder, recipe, lock)
         if not fresh:
             has_python = find_interpreter(recipe.profile) is not None
+            built = _Run(recipe, lock, options, events).payload(function)
+            # The recording, of which the key depends, is one of the things just made.
             key = _key(recipe, lock, interpreter=has_python)
-            built = _Run(recipe, lock, options.cache, events).payload(function)
             events.step("compressing and writing the layers")
             with folder.replacing(key) as aside:
                 try:
@@ -149,10 +152,11 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
 class _Run:
     """One run of the stages up to the stripped payload."""
 
-    def __init__(self, recipe: Recipe, lock: Lock, cache: Cache, events: Events) -> None:
+    def __init__(self, recipe: Recipe, lock: Lock, options: BuildOptions, events: Events) -> None:
         self.recipe = recipe
         self.lock = lock
-        self.cache = cache
+        self.locked = options.locked
+        self.cache = cache = options.cache
         self.events = events
         self.profile = recipe.profile
         self.builder: Builder = LocalBuilder()
@@ -188,7 +192,8 @@ class _Run:
         taken = sum(entry.size for entry in function or ())
         taken += sum(entry.size for files in licences.values() for entry in files)
         # Strictly below the limit.
-        outcome = self._strip(naive, limits.unzipped_bytes - 1 - taken - naive.size, bundled)
+        room = limits.unzipped_bytes - 1 - taken - naive.size
+        outcome = self._strip(naive, room, bundled, function)
         before = (*map(_patch_remark, patched), *map(_bundle_remark, bundled))
         outcome = replace(outcome, remarks=before + outcome.remarks)
         interpreter = find_interpreter(self.profile)
@@ -232,26 +237,28 @@ class _Run:
                 self.events.note(text)
         return payload, bundled
 
-    def _strip(self, payload: Payload, room: int, bundled: tuple[Bundled, ...]) -> Outcome:
+    def _strip(
+        self,
+        payload: Payload,
+        room: int,
+        bundled: tuple[Bundled, ...],
+        function: tuple[FileEntry, ...] | None,
+    ) -> Outcome:
         interpreter = find_interpreter(self.profile)
         if interpreter is None and self.recipe.strip.bytecode == "auto":
             self.events.warn(
                 f"no Python {self.profile.python} on this machine: the layers get no bytecode, and "
                 "every cold start compiles (set strip.bytecode to none to say so)"
             )
-        outcome = run_passes(
-            payload,
-            passes_for(self.recipe),
-            PassContext(
-                recipe=self.recipe,
-                profile=self.profile,
-                cache=self.cache.folder("passes"),
-                room=room,
-                interpreter=interpreter,
-                progress=self.events.progress,
-            ),
-            on_pass=lambda one: self.events.step(f"pass {one.name}: {one.summary}"),
+        context = PassContext(
+            recipe=self.recipe,
+            profile=self.profile,
+            cache=self.cache.folder("passes"),
+            room=room,
+            interpreter=interpreter,
+            progress=self.events.progress,
         )
+        outcome = self._run_passes(payload, context, function)
         for record in outcome.records:
             change = record.bytes_after - record.bytes_before
             self.events.note(f"pass {record.name}: {record.files} files, {change:+,} bytes")
@@ -266,6 +273,46 @@ class _Run:
         ):
             self.events.warn(text)
         return outcome
+
+    def _run_passes(
+        self, payload: Payload, context: PassContext, function: tuple[FileEntry, ...] | None
+    ) -> Outcome:
+        """All passes; before the one that pages, the workloads are recorded on what it will get."""
+
+        def run(passes: Sequence[Pass], payload: Payload, context: PassContext) -> Outcome:
+            return run_passes(
+                payload,
+                passes,
+                context,
+                on_pass=lambda one: self.events.step(f"pass {one.name}: {one.summary}"),
+            )
+
+        passes = passes_for(self.recipe)
+        paged = next((i for i, one in enumerate(passes) if isinstance(one, Paged)), None)
+        if paged is None:
+            return run(passes, payload, context)
+        before = run(passes[:paged], payload, context)
+        context = replace(context, room=context.room + payload.size - before.payload.size)
+        recording = current_recording(
+            before.payload,
+            context,
+            Arranging(
+                function=function,
+                locked=self.locked,
+                cache=self.cache,
+                step=self.events.step,
+                note=self.events.note,
+                warn=self.events.warn,
+            ),
+        )
+        if recording is not None:
+            context = replace(context, recordings=recording.pages)
+        after = run(passes[paged:], before.payload, context)
+        return Outcome(
+            payload=after.payload,
+            remarks=before.remarks + after.remarks,
+            records=before.records + after.records,
+        )
 
     def _assets(self, payload: Payload) -> tuple[AssetRecord, ...]:
         context = AssetContext(

@@ -257,6 +257,21 @@ class SystemLibraries(_Model):
     """Sonames that may be missing: who needs them is never loaded, or does without."""
 
 
+class Native(_Model):
+    """How the code of shared libraries is stored."""
+
+    store: Literal["auto", "paged", "plain"] = "auto"
+    """`paged` stores it compressed within the library, to be brought in when it is touched;
+    `plain` leaves it as it is; `auto` is `paged` where the layers would not fit otherwise."""
+    keep_plain: tuple[str, ...] = Field(default=(), strict=False)
+    """Glob patterns below site-packages, as in `strip.keep`, of libraries that stay as they are."""
+    level: int = Field(default=19, ge=1, le=22)
+    """zstd's level: a higher one takes longer to build and as long to run."""
+    bind: bool = True
+    """Bind a library's references to itself at build time, and drop the names that this leaves
+    unused."""
+
+
 class Layers(_Model):
     """How the payload is cut into layers."""
 
@@ -293,6 +308,7 @@ class Recipe(_Model):
     function: Function | None = None
     workloads: tuple[Workload, ...] = Field(default=(), strict=False)
     strip: Strip = Strip()
+    native: Native = Native()
     passes: tuple[Annotated[str, AfterValidator(_own_pass)], ...] = Field(default=(), strict=False)
     """Passes of the recipe's own: `file.py:ClassName`, relative to the recipe."""
     layers: Layers = Layers()
@@ -331,6 +347,11 @@ class Recipe(_Model):
     def lock_path(self) -> Path:
         """Where the lock lies: `bert.yaml` -> `bert.lock`."""
         return self._path.with_suffix(".lock")
+
+    @property
+    def recording_path(self) -> Path:
+        """Where the recording of its workloads lies: `bert.yaml` -> `bert.pages`."""
+        return self._path.with_suffix(".pages")
 
     @property
     def profile(self) -> RuntimeProfile:

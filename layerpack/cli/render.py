@@ -15,7 +15,7 @@ from layerpack.cli.options import Format
 from layerpack.errors import LimitError
 from layerpack.lock import Lock
 from layerpack.passes.api import Pass
-from layerpack.report import json_, terminal
+from layerpack.report import json_, terminal, terminal_diff, terminal_explain
 from layerpack.report.diff import ReportDiff
 from layerpack.report.explain import Explanation
 from layerpack.report.model import SizeReport, limit_error
@@ -55,7 +55,7 @@ def print_diff(diff: ReportDiff, format_: Format) -> None:
     if format_ is Format.JSON:
         _out().write(json_.diff_json(diff))
     else:
-        terminal.print_diff(diff, _console())
+        terminal_diff.print_diff(diff, _console())
 
 
 def print_explanation(explanation: Explanation, format_: Format) -> None:
@@ -63,7 +63,7 @@ def print_explanation(explanation: Explanation, format_: Format) -> None:
     if format_ is Format.JSON:
         _out().write(json_.explanation_json(explanation))
     else:
-        terminal.print_explanation(explanation, _console())
+        terminal_explain.print_explanation(explanation, _console())
 
 
 def print_schema(text: str) -> None:

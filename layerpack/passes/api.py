@@ -6,14 +6,22 @@ A pass never writes a file of the payload. A rewrite's new bytes lie in a file t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Final, Literal, Protocol, runtime_checkable
 
 from layerpack.limits import RuntimeProfile
+from layerpack.manifest import PagedRecord
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
+
+#: Why a file stays that `strip.keep` names.
+KEPT: Final = "kept by strip.keep"
+#: Bytes that a pass leaves free where it decides by the room there is: for the licence texts'
+#: headings and repetitions in several layers (the texts themselves are counted), and for a
+#: function that grows a little.
+RESERVE: Final = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +34,12 @@ class Remove:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rewrite:
-    """Give `path` the bytes of the file `source`."""
+    """Give `path` the bytes of the file `source`; `paged` has the figures of a packed library."""
 
     path: str
     source: Path
     reason: str
+    paged: PagedRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +70,8 @@ Edit = Remove | Rewrite | Add | Keep
 class Remark:
     """What a pass did to one file: sizes in bytes before and after, and why.
 
-    `pass_name` is the pass; `distribution` the file's; `bytes_after` is 0 for a removed file.
+    `pass_name` is the pass; `distribution` the file's; `bytes_after` is 0 for a removed file;
+    `paged` is that of a Rewrite.
     """
 
     pass_name: str
@@ -71,6 +81,7 @@ class Remark:
     reason: str
     bytes_before: int
     bytes_after: int
+    paged: PagedRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +90,9 @@ class PassContext:
 
     `room`: bytes left below the unzipped limit for this payload, function included (negative when
     over). `cache`: a folder for results kept by content; `interpreter`: the target's Python, or
-    None where there is none on this machine. `progress(done, total)` may be called at any time.
+    None where there is none on this machine. `recordings`: the pages of a library that the
+    recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`).
+    `progress(done, total)` may be called at any time.
     """
 
     recipe: Recipe
@@ -87,6 +100,7 @@ class PassContext:
     cache: Path
     room: int
     interpreter: Path | None = None
+    recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
 
 

@@ -26,7 +26,7 @@ from typing import ClassVar, Final
 from layerpack import process
 from layerpack.errors import BuildToolError
 from layerpack.interpreters import interpreter_version
-from layerpack.passes.api import Add, Edit, Keep, PassContext
+from layerpack.passes.api import RESERVE, Add, Edit, Keep, PassContext
 from layerpack.passes.folders import parts_in_site
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
@@ -38,9 +38,6 @@ _VERSION: Final = 1
 _WORKER: Final = Path(__file__).with_name("compile_worker.py")
 #: Where a layer lies on Lambda: what tracebacks and inspect.getsource show.
 _MOUNT: Final = "/opt"
-#: Left free in `auto`: the licence texts that are gathered after the passes (0.3 MB for the bert
-#: recipe) and some for a function that grows.
-_MARGIN: Final = 2**20
 _NEUTRAL: Final = {
     "PYTHONHASHSEED": "0",
     "PYTHONHOME": "",
@@ -69,6 +66,7 @@ class Compile:
             "runtime-provided",
             "duplicates",
             "symbols",
+            "paged",
         }
     )
 
@@ -88,7 +86,7 @@ class Compile:
                 raise _no_interpreter(context)
             yield from _skip(batches, f"no bytecode: no Python {context.profile.python} here")
             return
-        room = None if everything else context.room - _MARGIN
+        room = None if everything else context.room - RESERVE
         if room is not None and room <= 0:
             yield from _skip(batches, "no bytecode: the limits leave no room")
             return

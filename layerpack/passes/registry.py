@@ -15,6 +15,7 @@ from layerpack.passes.compile import Compile
 from layerpack.passes.docs import Docs
 from layerpack.passes.duplicates import Duplicates
 from layerpack.passes.metadata import Metadata
+from layerpack.passes.paged import Paged
 from layerpack.passes.runtime_provided import RuntimeProvided
 from layerpack.passes.sources import Sources
 from layerpack.passes.spacy_languages import SpacyLanguages
@@ -34,10 +35,11 @@ def passes_for(recipe: Recipe) -> tuple[Pass, ...]:
 
     Raises RecipeError for a pass of the recipe's own that cannot be loaded or placed.
     """
-    *table, last = _table()
+    *table, paged, compiled = _table()
     own = [_load(recipe, text) for text in recipe.passes]
-    # Bytecode comes last: it fills the room that all others leave.
-    return tuple(item for item in _ordered([*table, *own, last]) if item.wanted(recipe))
+    # A library is packed as it will ship, and bytecode fills the room that all others leave.
+    ordered = _ordered([*table, *own, paged, compiled])
+    return tuple(item for item in ordered if item.wanted(recipe))
 
 
 def _table() -> list[Pass]:
@@ -51,6 +53,7 @@ def _table() -> list[Pass]:
         Metadata(),
         Duplicates(),
         Symbols(),
+        Paged(),
         Compile(),
     ]
 

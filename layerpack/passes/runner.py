@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from layerpack.errors import LayerpackError, RecipeError
 from layerpack.manifest import PassRecord
-from layerpack.passes.api import Add, Edit, Keep, Pass, PassContext, Remark, Remove, Rewrite
+from layerpack.passes.api import (
+    KEPT,
+    Add,
+    Edit,
+    Keep,
+    Pass,
+    PassContext,
+    Remark,
+    Remove,
+    Rewrite,
+)
+from layerpack.passes.patterns import matcher
 from layerpack.payload import FileEntry, Payload
 
 
@@ -28,20 +37,23 @@ def run_passes(
     passes: Iterable[Pass],
     context: PassContext,
     on_pass: Callable[[Pass], None] = lambda _: None,
+    prepare: Callable[[Pass, Payload, PassContext], PassContext] = lambda *given: given[2],
 ) -> Outcome:
     """Run `passes` in the order given. `context.room` is that of the incoming payload.
 
-    `on_pass` hears of each pass before it runs. Raises ValueError for a plan that contradicts
-    itself or the payload, which is a bug of the pass.
+    `on_pass` hears of each pass before it runs; then `prepare(pass, payload, context)` gives the
+    context to run it with, and may find out on that payload what the context lacks. Raises
+    ValueError for a plan that contradicts itself or the payload, which is a bug of the pass.
     """
     remarks: list[Remark] = []
     records = []
-    protected = _protection(context.recipe.strip.keep)
+    protected = matcher(context.recipe.strip.keep)
     for item in passes:
         on_pass(item)
         before = payload
+        context = prepare(item, before, context)
         edits = _planned(item, before, context, protected)
-        payload = _applied(before, edits)
+        payload = applied(before, edits)
         remarks.extend(_remark(item, edit, before, payload) for edit in edits)
         records.append(
             PassRecord(
@@ -56,7 +68,7 @@ def run_passes(
 
 
 def _planned(
-    item: Pass, payload: Payload, context: PassContext, protected: Callable[[str], bool]
+    item: Pass, payload: Payload, context: PassContext, protected: Callable[[Payload, str], bool]
 ) -> list[Edit]:
     """A pass's plan, checked. A pass of the recipe's own that fails is the recipe's fault."""
     try:
@@ -71,25 +83,8 @@ def _planned(
         ) from error
 
 
-def _protection(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """Whether a path below site-packages is kept by `strip.keep`.
-
-    `*` reaches across folders; a pattern that names a folder keeps all below it.
-    """
-    if not patterns:
-        return lambda _: False
-    spellings = []
-    for pattern in patterns:
-        plain = pattern.rstrip("/")
-        # `**/x` is also an x at the top.
-        for spelling in {plain, plain.removeprefix("**/")}:
-            spellings += [fnmatch.translate(spelling), fnmatch.translate(f"{spelling}/*")]
-    expression = re.compile("|".join(spellings))
-    return lambda path: expression.match(path) is not None
-
-
 def _checked(
-    item: Pass, payload: Payload, edits: Iterable[Edit], protected: Callable[[str], bool]
+    item: Pass, payload: Payload, edits: Iterable[Edit], protected: Callable[[Payload, str], bool]
 ) -> list[Edit]:
     """The edits, with those of protected files turned into Keep. Raises ValueError for a bug."""
     seen: set[str] = set()
@@ -103,16 +98,15 @@ def _checked(
             raise ValueError(
                 f"pass '{item.name}': {type(edit).__name__} of {edit.path}, which {state}"
             )
-        if isinstance(edit, Remove | Rewrite) and protected(
-            payload.in_site(edit.path) or edit.path
-        ):
-            result.append(Keep(path=edit.path, reason="kept by strip.keep"))
+        if isinstance(edit, Remove | Rewrite) and protected(payload, edit.path):
+            result.append(Keep(path=edit.path, reason=KEPT))
         else:
             result.append(edit)
     return result
 
 
-def _applied(payload: Payload, edits: list[Edit]) -> Payload:
+def applied(payload: Payload, edits: Sequence[Edit]) -> Payload:
+    """The payload after `edits`; the same one where they change nothing."""
     added: list[FileEntry] = [edit.entry for edit in edits if isinstance(edit, Add)]
     added += [
         payload[edit.path].with_content(edit.source) for edit in edits if isinstance(edit, Rewrite)
@@ -142,4 +136,5 @@ def _remark(item: Pass, edit: Edit, before: Payload, after: Payload) -> Remark:
         reason=edit.reason,
         bytes_before=old.size if old else 0,
         bytes_after=new.size if new else 0,
+        paged=edit.paged if isinstance(edit, Rewrite) else None,
     )

@@ -5,7 +5,6 @@ Results are kept in the cache by the library's hash, so that a library is stripp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import ClassVar
 from layerpack import elf
 from layerpack.elf.strip import STRIP_VERSION
 from layerpack.passes.api import Edit, Keep, PassContext, Rewrite
+from layerpack.passes.kept import KeptFile
 from layerpack.payload import ASSETS, FileEntry, Payload, is_library_name
 from layerpack.recipe import Recipe
-from layerpack.units import key_of, sha256_bytes, sha256_file, write_bytes, write_text
+from layerpack.units import key_of
 from layerpack.workers import in_processes
 
 # Below this much work, starting processes costs more than they save.
@@ -43,20 +43,19 @@ class Symbols:
             for entry in payload
             if _may_be_elf(entry) and elf.is_elf(entry.source)
         ]
-        _run([job for job in jobs if not job.done()], context)
+        _run([job for job in jobs if not job.stripped.is_whole()], context)
         for job in jobs:
             yield job.edit()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """One library, and where its stripped copy lies, with a note of its hash or of the refusal."""
+    """One library, and its stripped copy."""
 
     path: str
     size: int
     source: Path
-    stripped: Path
-    note: Path
+    stripped: KeptFile
 
     @classmethod
     def of(cls, entry: FileEntry, folder: Path) -> _Job:
@@ -65,39 +64,24 @@ class _Job:
             path=entry.path,
             size=entry.size,
             source=entry.source,
-            stripped=folder / f"{key}.so",
-            note=folder / f"{key}.json",
+            stripped=KeptFile(folder / f"{key}.so"),
         )
 
-    def done(self) -> bool:
-        """Whether the result is there and whole; a damaged one is made anew."""
-        note = self._note()
-        if note is None:
-            return False
-        if "refusal" in note:
-            return True
-        return self.stripped.is_file() and sha256_file(self.stripped) == note.get("sha256")
-
     def execute(self) -> None:
+        self.stripped.make(self._strip)
+
+    def _strip(self, made: Path) -> dict[str, str] | elf.Refusal:
         result = elf.strip_file(self.source)
         if isinstance(result, elf.Refusal):
-            write_text(self.note, json.dumps({"refusal": result.reason}))
-        else:
-            write_bytes(self.stripped, result)
-            write_text(self.note, json.dumps({"sha256": sha256_bytes(result)}))
+            return result
+        made.write_bytes(result)
+        return {}
 
     def edit(self) -> Edit:
-        note = self._note() or {}
+        note = self.stripped.note() or {}
         if "refusal" in note:
             return Keep(path=self.path, reason=note["refusal"])
-        return Rewrite(path=self.path, source=self.stripped, reason="symbols removed")
-
-    def _note(self) -> dict[str, str] | None:
-        try:
-            value = json.loads(self.note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return value if isinstance(value, dict) else None
+        return Rewrite(path=self.path, source=self.stripped.file, reason="symbols removed")
 
 
 def _may_be_elf(entry: FileEntry) -> bool:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from layerpack.limits import RuntimeProfile
 from layerpack.manifest import FileInventory, FileRecord, Manifest
+from layerpack.payload import ASSETS
 from layerpack.report.limit_use import LimitUse
 from layerpack.units import human_size
 
@@ -55,6 +56,13 @@ class _Switch(NamedTuple):
 
 _SOURCES = frozenset((".pyi", ".h", ".hpp", ".c", ".cpp", ".pyx", ".pxd", ".a"))
 _SWITCHES = (
+    _Switch(
+        "paged",
+        "native.store: paged",
+        "The code of shared libraries would be stored compressed, and paged in when it is touched; "
+        "this is what the libraries take whole",
+        lambda path: ".so" in path.suffixes and path.parts[0] != ASSETS,
+    ),
     _Switch(
         "symbols",
         "strip.symbols: true",

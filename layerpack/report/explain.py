@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from layerpack.errors import UsageError
-from layerpack.manifest import FileInventory, FileRecord, Manifest, RemarkRecord
+from layerpack.manifest import FileInventory, FileRecord, Manifest, PagedRecord, RemarkRecord
 from layerpack.report.model import RemarkGroup, group_remarks
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -24,7 +24,8 @@ class FileExplanation:
 
     `path` is that in the layer (below /opt) or in the function; `size`, `zipped` and `layer` are
     None where the file is gone; `bytes_before` is its size before the first pass that looked at
-    it; `remarks` are in the order that the passes ran.
+    it; `remarks` are in the order that the passes ran; `paged` is that of a library whose code is
+    stored compressed.
     """
 
     path: str
@@ -35,6 +36,7 @@ class FileExplanation:
     size: int | None
     zipped: int | None
     remarks: tuple[RemarkRecord, ...]
+    paged: PagedRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +153,7 @@ def _file(path: str, file: FileRecord | None, remarks: list[RemarkRecord]) -> Fi
         size=file.size if file else None,
         zipped=file.zipped if file else None,
         remarks=tuple(remarks),
+        paged=file.paged if file else None,
     )
 
 

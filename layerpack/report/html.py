@@ -18,7 +18,7 @@ from importlib import resources
 
 from layerpack.manifest import FileInventory
 from layerpack.report.limit_use import LimitUse
-from layerpack.report.model import SizeReport, named
+from layerpack.report.model import PagedSize, SizeReport, named
 from layerpack.units import human_size
 
 _COLOURS = 12
@@ -200,7 +200,7 @@ def _small_bar(share: float) -> _Cell:
 
 
 def _tables(report: SizeReport) -> str:
-    makers = (_distributions, _zips, _passes, _largest, _remarks)
+    makers = (_distributions, _zips, _passes, _paged, _largest, _remarks)
     return "".join(maker(report) for maker in makers)
 
 
@@ -258,6 +258,29 @@ def _passes(report: SizeReport) -> str:
     return _table("passes", "Passes", "Pass|>Files|>Saved|>Left|", rows)
 
 
+def _paged(report: SizeReport) -> str:
+    if report.paged_total is None:
+        return ""
+    columns = "Library|>Original|>Mapped as is|>Code|>Compressed|>Hot pages|>Packed|>Ratio|"
+    rows = [_paged_row(item, report.paged_total.original_bytes) for item in report.paged]
+    total = _paged_row(report.paged_total, report.paged_total.original_bytes)
+    return _table("paged", "Paged libraries", columns, rows, total=total)
+
+
+def _paged_row(item: PagedSize, most: int) -> tuple[_Cell, ...]:
+    return (
+        _path(item.path) if item.distribution else _name(item.path),
+        _size(item.original_bytes),
+        _size(item.mapped_bytes),
+        _size(item.paged_bytes),
+        _size(item.compressed_bytes),
+        _count(item.hot_pages),
+        _size(item.size),
+        _share(item.ratio),
+        _small_bar(item.size / most if most else 0.0),
+    )
+
+
 def _largest(report: SizeReport) -> str:
     rows = [
         (
@@ -291,9 +314,15 @@ def _remarks(report: SizeReport) -> str:
 
 
 def _table(
-    key: str, heading: str, columns: str, rows: Sequence[tuple[_Cell, ...]], below: str = ""
+    key: str,
+    heading: str,
+    columns: str,
+    rows: Sequence[tuple[_Cell, ...]],
+    below: str = "",
+    *,
+    total: tuple[_Cell, ...] = (),
 ) -> str:
-    """A section with a table; a column that begins with `>` holds figures."""
+    """A section with a table; a column that begins with `>` holds figures; `total` comes last."""
     if not rows:
         return ""
     heads = "".join(
@@ -305,12 +334,13 @@ def _table(
         for name in columns.split("|")
     )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows)
+    foot = f"<tfoot><tr>{''.join(map(_cell, total))}</tr></tfoot>" if total else ""
     return _section(
         key,
         heading,
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="h-{key}">'
-        f'<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>\n{body}</tbody></table>'
-        f"</div>{below}",
+        f'<table class="sortable"><thead><tr>{heads}</tr></thead><tbody>\n{body}</tbody>'
+        f"{foot}</table></div>{below}",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from layerpack.report.diff import ReportDiff
 from layerpack.report.explain import Explanation, FileExplanation
 from layerpack.report.limit_use import LimitUse
-from layerpack.report.model import SizeReport
+from layerpack.report.model import PagedSize, SizeReport
 
 SCHEMA_VERSION = 1
 
@@ -26,7 +26,8 @@ def size_report_json(report: SizeReport) -> str:
       `saved_bytes`, `over` (the exceeded entries of `limits`);
     - each of `limits` and `over`: `excess` (what has to go), `room`, `share` (1.0 is the limit);
     - each of `layers`, and `function`: `needs_s3`; each of `distributions`: `ratio` (or null);
-      each of `passes`: `saved_bytes`.
+      each of `passes`: `saved_bytes`; each of `paged`: `ratio` (of `size` to `original_bytes`),
+      and `paged_total`, one of all of them (or null).
     """
     value = asdict(report)
     value["limits"] = [_limit(use) for use in report.limits]
@@ -36,6 +37,8 @@ def size_report_json(report: SizeReport) -> str:
         value["function"]["needs_s3"] = report.function.needs_s3
     value["distributions"] = [asdict(item) | {"ratio": item.ratio} for item in report.distributions]
     value["passes"] = [asdict(item) | {"saved_bytes": item.saved_bytes} for item in report.passes]
+    value["paged"] = [_paged(item) for item in report.paged]
+    value["paged_total"] = _paged(report.paged_total) if report.paged_total else None
     value["exceeds"] = report.exceeds
     value["verdict"] = report.verdict
     value["saved_bytes"] = report.saved_bytes
@@ -66,6 +69,10 @@ def explanation_json(explanation: Explanation) -> str:
 
 def _limit(use: LimitUse) -> dict[str, Any]:
     return asdict(use) | {"excess": use.excess, "room": use.room, "share": use.share}
+
+
+def _paged(item: PagedSize) -> dict[str, Any]:
+    return asdict(item) | {"ratio": item.ratio}
 
 
 def _with_deltas(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from layerpack.errors import LimitError
 from layerpack.manifest import (
@@ -22,6 +22,14 @@ from layerpack.units import human_size
 LARGEST = 15
 #: What the function is called where it stands beside the layers.
 FUNCTION = "function"
+_PAGED_SUMS = (
+    "original_bytes",
+    "mapped_bytes",
+    "paged_bytes",
+    "compressed_bytes",
+    "hot_pages",
+    "size",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +86,29 @@ class PassSize:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PagedSize:
+    """A library whose code is stored compressed, or all of them, in bytes.
+
+    `original_bytes`: before; `mapped_bytes`: loaded as they are; `paged_bytes`: code, which takes
+    `compressed_bytes`; `hot_pages` of it a workload touched; `size`: the file as packed.
+    """
+
+    path: str
+    distribution: str
+    original_bytes: int
+    mapped_bytes: int
+    paged_bytes: int
+    compressed_bytes: int
+    hot_pages: int
+    size: int
+
+    @property
+    def ratio(self) -> float:
+        """`size` as a part of `original_bytes`."""
+        return self.size / self.original_bytes if self.original_bytes else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemarkGroup:
     """All remarks of one pass with one action and one reason: how many, bytes before and after."""
 
@@ -108,6 +139,7 @@ class SizeReport:
     function: ZipSize | None
     distributions: tuple[DistributionSize, ...]
     passes: tuple[PassSize, ...]
+    paged: tuple[PagedSize, ...]
     largest: tuple[FileRecord, ...]
     remarks: tuple[RemarkGroup, ...]
     advice: tuple[Advice, ...]
@@ -132,6 +164,17 @@ class SizeReport:
     def zips(self) -> tuple[ZipSize, ...]:
         """The layers, then the function."""
         return (*self.layers, self.function) if self.function else self.layers
+
+    @property
+    def paged_total(self) -> PagedSize | None:
+        """All of `paged` together; None where there are none. `path` and `distribution` say so."""
+        if not self.paged:
+            return None
+        return PagedSize(
+            path=f"{len(self.paged)} libraries" if len(self.paged) > 1 else "1 library",
+            distribution="",
+            **{name: sum(getattr(item, name) for item in self.paged) for name in _PAGED_SUMS},
+        )
 
     @property
     def verdict(self) -> str:
@@ -186,6 +229,7 @@ def size_report(
             )
             for item in manifest.passes
         ),
+        paged=_paged(inventory),
         largest=tuple(files[:largest]),
         remarks=group_remarks(inventory.remarks),
         advice=advise(manifest, inventory, (use for use in uses if use.excess)),
@@ -253,6 +297,17 @@ def _zip(
         limit=limit,
         distributions=distributions,
     )
+
+
+def _paged(inventory: FileInventory) -> tuple[PagedSize, ...]:
+    found = [
+        PagedSize(
+            path=file.path, distribution=file.distribution, size=file.size, **asdict(file.paged)
+        )
+        for file in inventory.files
+        if file.paged
+    ]
+    return tuple(sorted(found, key=lambda item: (-item.original_bytes, item.path)))
 
 
 def _distributions(manifest: Manifest, inventory: FileInventory) -> tuple[DistributionSize, ...]:

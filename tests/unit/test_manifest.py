@@ -16,6 +16,7 @@ from layerpack.manifest import (
     LayerRecord,
     LimitsRecord,
     Manifest,
+    PagedRecord,
     PassRecord,
     RemarkRecord,
     SystemLibraryRecord,
@@ -74,6 +75,9 @@ MANIFEST = Manifest(
     tools={"layerpack": "0.1.0", "python": "3.12.1 cpython-312"},
     notes=("a note",),
 )
+PAGED = PagedRecord(
+    original_bytes=50, mapped_bytes=5, paged_bytes=44, compressed_bytes=11, hot_pages=2
+)
 INVENTORY = FileInventory(
     files=(
         FileRecord(
@@ -83,6 +87,15 @@ INVENTORY = FileInventory(
             sha256=HASH,
             distribution="numpy",
             layer="bert-numpy",
+        ),
+        FileRecord(
+            path="python/x.so",
+            size=18,
+            zipped=17,
+            sha256=HASH,
+            distribution="numpy",
+            layer="bert-numpy",
+            paged=PAGED,
         ),
     ),
     remarks=(
@@ -94,6 +107,16 @@ INVENTORY = FileInventory(
             reason="a test suite that nothing imports",
             bytes_before=7,
             bytes_after=0,
+        ),
+        RemarkRecord(
+            pass_name="paged",
+            action="rewrite",
+            path="python/x.so",
+            distribution="numpy",
+            reason="packed",
+            bytes_before=50,
+            bytes_after=18,
+            paged=PAGED,
         ),
     ),
 )
@@ -107,6 +130,26 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_an_inventory_is_read_as_it_was_written(tmp_path: Path) -> None:
     INVENTORY.write(tmp_path / "files.json")
     assert FileInventory.read(tmp_path / "files.json") == INVENTORY
+
+
+def test_an_inventory_has_the_figures_of_paged_libraries(tmp_path: Path) -> None:
+    INVENTORY.write(tmp_path / "files.json")
+    value = json.loads((tmp_path / "files.json").read_text())
+    assert value["schema_version"] == 2
+    assert [item["paged"] for item in value["files"]] == [
+        None,
+        {
+            "original_bytes": 50,
+            "mapped_bytes": 5,
+            "paged_bytes": 44,
+            "compressed_bytes": 11,
+            "hot_pages": 2,
+        },
+    ]
+    value["schema_version"] = 1
+    (tmp_path / "files.json").write_text(json.dumps(value))
+    with pytest.raises(UsageError, match="has schema version 1, this layerpack reads 2"):
+        FileInventory.read(tmp_path / "files.json")
 
 
 def test_a_build_without_a_function_has_none(tmp_path: Path) -> None:
@@ -200,7 +243,7 @@ def test_a_damaged_or_foreign_manifest_is_told(tmp_path: Path, text: str, expect
 
 def test_a_damaged_inventory_is_told(tmp_path: Path) -> None:
     path = tmp_path / "files.json"
-    path.write_text('{"schema_version": 1, "files": [{"path": "x"}], "remarks": []}')
+    path.write_text('{"schema_version": 2, "files": [{"path": "x"}], "remarks": []}')
     with pytest.raises(UsageError, match=r"files\.json is damaged"):
         FileInventory.read(path)
 

@@ -20,7 +20,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 HEAD = "name: x\nruntime: python3.12\nrequirements: [numpy]\n"
 ALL_KEYS = (
     "name, description, runtime, architecture, requirements, resolve, build, system-libraries, "
-    "patches, assets, function, workloads, strip, passes, layers"
+    "patches, assets, function, workloads, strip, native, passes, layers"
 )
 RUNTIMES = "python3.9, python3.10, python3.11, python3.12, python3.13, python3.14"
 
@@ -289,6 +289,17 @@ def test_a_wrong_type_is_told_with_what_was_expected_and_found(
             id="no layers",
         ),
         pytest.param(
+            HEAD + "native: {store: page}\n",
+            "r.yaml:4: native.store: input should be 'auto', 'paged' or 'plain', got 'page'\n"
+            "Did you mean 'paged'?",
+            id="store",
+        ),
+        pytest.param(
+            HEAD + "native:\n  store: paged\n  level: 23\n",
+            "r.yaml:6: native.level: input should be less than or equal to 22, got 23",
+            id="level",
+        ),
+        pytest.param(
             HEAD + "function: {source: x, budget: 5 apples}\n",
             "r.yaml:4: function.budget: '5 apples' is not a size; write bytes, or a number with "
             "KB, MB or GB",
@@ -379,6 +390,7 @@ def test_the_minimal_recipe_is_name_runtime_and_requirements(tmp_path: Path) -> 
             "runtime-provided": False,
             "keep": [],
         },
+        "native": {"store": "auto", "keep-plain": [], "level": 19, "bind": True},
         "passes": [],
         "layers": {"max": 5, "direct-upload": True},
     }
@@ -483,6 +495,8 @@ def test_the_schema_and_the_model_accept_the_recipes(path: Path) -> None:
     [
         "requirement: [a]",
         "strip: {test: true}",
+        "native: {keep: [a]}",
+        "native: {level: 0}",
         "assets: [{name: a, whel: b==1}]",
         "patches: [{package: a, replace: {patern: x, with: y}}]",
         "system_libraries: auto",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from layerpack.errors import BuildToolError, RecipeError
-from layerpack.manifest import PassRecord
-from layerpack.passes.api import Add, Edit, Keep, PassContext, Remark, Remove, Rewrite
+from layerpack.manifest import PagedRecord, PassRecord
+from layerpack.passes.api import Add, Edit, Keep, Pass, PassContext, Remark, Remove, Rewrite
 from layerpack.passes.docs import Docs
 from layerpack.passes.runner import run_passes
 from layerpack.payload import FileEntry, Payload
@@ -108,6 +108,43 @@ def test_what_the_recipe_keeps_is_not_touched(
     kept = [remark for remark in outcome.remarks if remark.action == "keep"]
     assert {remark.reason for remark in kept} <= {"kept by strip.keep"}
     assert len(kept) == len(stays)
+
+
+def test_the_figures_of_a_packed_library_go_with_its_remark(
+    tmp_path: Path, payload: Payload
+) -> None:
+    figures = PagedRecord(
+        original_bytes=7, mapped_bytes=1, paged_bytes=6, compressed_bytes=2, hot_pages=0
+    )
+    short = _written(tmp_path / "short", "123")
+    edit = Rewrite(path="python/alpha/b.py", source=short, reason="packed", paged=figures)
+    (remark,) = run_passes(payload, [_Fixed([edit])], context_in(tmp_path)).remarks
+    assert remark.paged == figures
+    (remark,) = run_passes(payload, [_Fixed([edit])], context_in(tmp_path, "keep: [alpha]")).remarks
+    assert (remark.action, remark.paged) == ("keep", None)
+
+
+def test_the_context_of_a_pass_may_be_completed_from_the_payload_that_it_gets(
+    tmp_path: Path, payload: Payload
+) -> None:
+    @dataclass
+    class Asking(_Fixed):
+        def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
+            asked.append(dict(context.recordings))
+            return []
+
+    asked: list[dict[str, tuple[int, ...]]] = []
+    heard: list[tuple[str, int, int]] = []
+
+    def prepare(item: Pass, payload: Payload, context: PassContext) -> PassContext:
+        heard.append((item.name, len(payload), context.room))
+        return replace(context, recordings={"hash": (len(payload),)})
+
+    first = _Fixed([Remove(path="python/alpha/a.py", reason="not needed")])
+    context = context_in(tmp_path, room=100)
+    run_passes(payload, [first, Asking([])], context, prepare=prepare)
+    assert heard == [("fixed", 3, 100), ("fixed", 2, 105)]
+    assert asked == [{"hash": (2,)}]
 
 
 def test_a_rewrite_of_what_the_recipe_keeps_is_not_made(tmp_path: Path, payload: Payload) -> None:

@@ -14,6 +14,7 @@ from layerpack.manifest import (
     LayerRecord,
     LimitsRecord,
     Manifest,
+    PagedRecord,
     PassRecord,
     RemarkRecord,
     Totals,
@@ -27,6 +28,9 @@ LIMITS = LimitsRecord(
 )
 
 
+PAGER = "lib/liblayerpack_pager.so.1"
+
+
 class Build(NamedTuple):
     """A build's two records."""
 
@@ -35,17 +39,36 @@ class Build(NamedTuple):
 
 
 def file(
-    path: str, size: int, zipped: int, distribution: str, layer: str, *, content: str = ""
+    path: str,
+    size: int,
+    zipped: int,
+    distribution: str,
+    layer: str,
+    *,
+    content: str = "",
+    paged: PagedRecord | None = None,
 ) -> FileRecord:
     """A packed file; its hash is that of path and `content`."""
     sha256 = hashlib.sha256(f"{path} {size} {content}".encode("utf-8", "surrogatepass")).hexdigest()
     return FileRecord(
-        path=path, size=size, zipped=zipped, sha256=sha256, distribution=distribution, layer=layer
+        path=path,
+        size=size,
+        zipped=zipped,
+        sha256=sha256,
+        distribution=distribution,
+        layer=layer,
+        paged=paged,
     )
 
 
 def remark(
-    pass_name: str, action: str, path: str, reason: str, sizes: tuple[int, int]
+    pass_name: str,
+    action: str,
+    path: str,
+    reason: str,
+    sizes: tuple[int, int],
+    *,
+    paged: PagedRecord | None = None,
 ) -> RemarkRecord:
     """A remark with `sizes` before and after; the distribution is the path's second part."""
     return RemarkRecord(
@@ -56,6 +79,7 @@ def remark(
         reason=reason,
         bytes_before=sizes[0],
         bytes_after=sizes[1],
+        paged=paged,
     )
 
 
@@ -193,6 +217,38 @@ def too_large() -> Build:
         versions={"mxnet": "1.9.1", "spacy": "3.8.18", "botocore": "1.44.5"},
         passes=("tests", "docs", "sources", "metadata"),
     )
+
+
+def paged() -> Build:
+    """MXNet and its BLAS with their code compressed, six small libraries, and the pager."""
+    libraries = {
+        "mxnet/libmxnet.so": (153_857_136, 18_900_000, 119_000_000, 33_800_000, 3_600),
+        "mxnet/libopenblas.so.0": (29_100_000, 1_600_000, 27_400_000, 7_800_000, 170),
+        **{
+            f"spacy/part{n}.cpython-312-x86_64-linux-gnu.so": (800_000, 90_000, 700_000, 210_000, n)
+            for n in range(6)
+        },
+    }
+    files = [
+        file("python/spacy/__init__.py", 3_000, 1_000, "spacy", "demo-mxnet"),
+        file(PAGER, 90_000, 40_000, "layerpack-pager", "demo-mxnet"),
+    ]
+    remarks = []
+    for path, (original, mapped, code, compressed, hot) in libraries.items():
+        record = PagedRecord(
+            original_bytes=original,
+            mapped_bytes=mapped,
+            paged_bytes=code,
+            compressed_bytes=compressed,
+            hot_pages=hot,
+        )
+        size = mapped + compressed + 9_000
+        name = path.partition("/")[0]
+        files.append(file(f"python/{path}", size, size - 50_000, name, "demo-mxnet", paged=record))
+        remarks.append(
+            remark("paged", "rewrite", f"python/{path}", "packed", (original, size), paged=record)
+        )
+    return build(files, remarks, passes=("paged",))
 
 
 def _saved(record: RemarkRecord) -> int:

@@ -6,7 +6,7 @@ from layerpack.report.model import size_report
 
 from .builds import Build, build, file, remark, too_large
 
-ON = ("symbols", "tests", "docs", "sources")
+ON = ("symbols", "tests", "docs", "sources", "paged")
 
 
 def _advice(built: Build) -> dict[str, Advice]:
@@ -22,6 +22,7 @@ def test_each_advice_has_the_measured_bytes_of_the_files_concerned() -> None:
     advice = _advice(too_large())
 
     assert {key: item.bytes for key, item in advice.items()} == {
+        "native.store: paged": 153_857_136 + 29_100_000 + 20_000_000,
         "strip.symbols: true": 153_857_136 + 29_100_000 + 20_000_000,
         "assets": 90_900_000,
         "strip.runtime-provided: true": 21_000_000,
@@ -30,7 +31,8 @@ def test_each_advice_has_the_measured_bytes_of_the_files_concerned() -> None:
         "requirements": 187_957_136 + 20_412_500 + 21_000_000 + 6_300_000,
         "layers.direct-upload: false": 83_200_000,
     }
-    assert list(advice)[:6] == [
+    assert list(advice)[:7] == [
+        "native.store: paged",
         "strip.symbols: true",
         "assets",
         "strip.runtime-provided: true",
@@ -78,7 +80,7 @@ def test_passes_that_ran_are_not_advised() -> None:
     tests = file("python/a/tests/test_x.py", 700, 90, "a", "demo-a")
 
     assert list(_advice(_over(library, tests))) == ["requirements"]
-    off = _advice(_over(library, tests, passes=("docs", "sources")))
+    off = _advice(_over(library, tests, passes=("docs", "sources", "paged")))
     assert off["strip.symbols: true"].bytes == 5000
     assert off["strip.tests: true"].bytes == 700
 
@@ -114,3 +116,12 @@ def test_a_runtime_that_is_not_known_any_more_gives_no_advice_about_it() -> None
     botocore = file("python/botocore/x", 100, 50, "botocore", "demo-a")
     assert "strip.runtime-provided: true" in _advice(_over(botocore))
     assert "strip.runtime-provided: true" not in _advice(_over(botocore, runtime="python2.7"))
+
+
+def test_code_that_is_stored_as_it_is_could_be_compressed() -> None:
+    library = file("python/a/x.so", 5000, 900, "a", "demo-a")
+    asset = file("assets/model/x.so", 300, 90, "asset:model", "demo-a")
+    plain = _advice(_over(library, asset, passes=ON[:-1]))
+    assert plain["native.store: paged"].bytes == 5000
+    assert "stored compressed" in plain["native.store: paged"].text
+    assert "native.store: paged" not in _advice(_over(library, asset))

@@ -13,7 +13,7 @@ import pytest
 from layerpack.report.html import html_report
 from layerpack.report.model import size_report
 
-from .builds import Build, build, file, fitting, remark, too_large
+from .builds import Build, build, file, fitting, paged, remark, too_large
 
 VOID = {"meta", "link", "br", "input"}
 HOSTILE = (
@@ -135,6 +135,17 @@ def test_tables_hold_the_figures_without_a_script() -> None:
         "Passes",
         "Largest files",
     ]
+
+
+def test_paged_libraries_have_a_table_with_a_total() -> None:
+    html = _html(paged())
+    page = Page(html)
+    assert "Paged libraries" in [text for tag, text in page.texts if tag == "h2"]
+    (total,) = re.findall(r"<tfoot>.*?</tfoot>", html)
+    for part in ("8 libraries", "187.8 MB", "21.0 MB", "42.9 MB", "34 %", "3,785"):
+        assert part in total
+    assert html.count("<tfoot>") == 1, "no other table has one"
+    assert "<tfoot>" not in _html(fitting())
 
 
 def test_sections_and_regions_are_named_by_headings_that_exist() -> None:

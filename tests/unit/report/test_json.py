@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from layerpack.manifest import FileRecord
+from layerpack.manifest import FileRecord, PagedRecord
 from layerpack.report.advice import Advice, Contributor
 from layerpack.report.diff import (
     Change,
@@ -19,6 +19,7 @@ from layerpack.report.json_ import diff_json, explanation_json, size_report_json
 from layerpack.report.limit_use import LimitUse
 from layerpack.report.model import (
     DistributionSize,
+    PagedSize,
     PassSize,
     RemarkGroup,
     SizeReport,
@@ -26,7 +27,7 @@ from layerpack.report.model import (
     size_report,
 )
 
-from .builds import build, file, fitting, too_large
+from .builds import build, file, fitting, paged, too_large
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def _read(kind: type[T], value: dict[str, Any], **fields: Any) -> T:
 
 
 def test_a_size_report_comes_back_whole() -> None:
-    for built in (fitting(), too_large()):
+    for built in (fitting(), too_large(), paged()):
         report = size_report(*built)
         value = json.loads(size_report_json(report))
         zips = [
@@ -53,10 +54,16 @@ def test_a_size_report_comes_back_whole() -> None:
             value,
             limits=tuple(_read(LimitUse, item) for item in value["limits"]),
             layers=tuple(zips),
-            function=_read(ZipSize, value["function"]),
+            function=_read(ZipSize, value["function"]) if value["function"] else None,
             distributions=tuple(_read(DistributionSize, item) for item in value["distributions"]),
             passes=tuple(_read(PassSize, item) for item in value["passes"]),
-            largest=tuple(_read(FileRecord, item) for item in value["largest"]),
+            paged=tuple(_read(PagedSize, item) for item in value["paged"]),
+            largest=tuple(
+                _read(FileRecord, item, paged=_read(PagedRecord, item["paged"]))
+                if item["paged"]
+                else _read(FileRecord, item)
+                for item in value["largest"]
+            ),
             remarks=tuple(_read(RemarkGroup, item) for item in value["remarks"]),
             advice=tuple(
                 _read(
@@ -83,6 +90,18 @@ def test_what_a_script_asks_a_size_report() -> None:
     assert value["function"]["needs_s3"] is False
     assert value["passes"][0]["saved_bytes"] == 0
     assert {item["name"]: item["ratio"] for item in value["distributions"]}["mxnet"] == 1.0
+
+
+def test_what_a_script_asks_about_paged_libraries() -> None:
+    value = json.loads(size_report_json(size_report(*paged())))
+    first = value["paged"][0]
+    assert (first["path"], first["distribution"]) == ("python/mxnet/libmxnet.so", "mxnet")
+    assert (first["hot_pages"], round(first["ratio"], 2)) == (3_600, 0.34)
+    total = value["paged_total"]
+    for name in ("original_bytes", "mapped_bytes", "compressed_bytes", "size"):
+        assert total[name] == sum(item[name] for item in value["paged"])
+    plain = json.loads(size_report_json(size_report(*fitting())))
+    assert (plain["paged"], plain["paged_total"]) == ([], None)
 
 
 def test_a_build_without_a_function() -> None:
@@ -130,6 +149,11 @@ def test_explanations_come_back() -> None:
     assert (value["kind"], value["of"], value["state"]) == ("explanation", "file", "removed")
     assert value["size"] is None
     assert [item["reason"] for item in value["remarks"]] == ["only to build"]
+
+    library = explain("mxnet/libmxnet.so", *paged())
+    value = json.loads(explanation_json(library))
+    assert value["paged"]["compressed_bytes"] == 33_800_000
+    assert value["remarks"][0]["paged"] == value["paged"]
 
     folder = explain("spacy", *fitting())
     assert isinstance(folder, GroupExplanation)

@@ -9,9 +9,11 @@ from rich.console import Console
 from layerpack.report.diff import diff
 from layerpack.report.explain import explain
 from layerpack.report.model import size_report
-from layerpack.report.terminal import print_diff, print_explanation, print_size_report
+from layerpack.report.terminal import print_size_report
+from layerpack.report.terminal_diff import print_diff
+from layerpack.report.terminal_explain import print_explanation
 
-from .builds import Build, build, file, fitting, remark, too_large
+from .builds import Build, build, file, fitting, paged, remark, too_large
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -52,6 +54,22 @@ def test_a_build_that_is_too_large() -> None:
     _matches("size-too-large.txt", _size(too_large()))
 
 
+def test_a_build_with_paged_libraries() -> None:
+    _matches("size-paged.txt", _size(paged()))
+
+
+def test_only_the_largest_paged_libraries_are_listed_above_the_total() -> None:
+    text = _size(paged())
+    table = text[text.index("Paged libraries") :].split("\n\n")[0]
+    assert "part2" in table
+    assert "part3" not in table
+    assert "8 libraries" in table
+
+
+def test_an_explanation_of_a_paged_library() -> None:
+    _matches("explain-paged.txt", _explain("mxnet/libmxnet.so", paged()))
+
+
 def test_a_diff() -> None:
     _matches("diff.txt", _diff(too_large(), fitting()))
 
@@ -74,6 +92,15 @@ def test_explanations(path: str, golden: str) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_of_paged_libraries_is_wider_than_the_terminal(width: int) -> None:
+    lines = _size(paged(), width).splitlines()
+    assert max(map(len, lines)) <= width
+    start = next(n for n, line in enumerate(lines) if line.startswith("Paged libraries"))
+    (total,) = [line for line in lines[start:] if line.startswith("8 libraries")]
+    assert total.split()[2:] == ["187.8", "MB", "21.0", "MB", "42.9", "MB", "34", "%"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     deep = "/".join(["python", "a", *["folder"] * 20, "x.cpython-312-x86_64-linux-gnu.so"])
     files = [file(deep, 300_000_000, 80_000_000, "a" * 50, "demo-" + "b" * 40)]
@@ -83,7 +110,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_figures_are_whole_at_80_columns() -> None:
-    for name in ("size-fitting.txt", "size-too-large.txt", "diff.txt"):
+    for name in ("size-fitting.txt", "size-too-large.txt", "size-paged.txt", "diff.txt"):
         tables = (GOLDEN / name).read_text(encoding="utf-8").splitlines()
         cut = [
             line for line in tables if "…" in line and not line.startswith(("…/", "- …/", "~ …/"))

@@ -1,0 +1,230 @@
+"""Whether packed libraries answer as plain ones do: test suites and checks, run in both.
+
+    python -m benchmarks.differential [numpy scipy ...] [--level 3] [--folder DIR]
+
+For each stack (benchmarks/stacks/table.py) wheels are installed plainly, and beside it as a twin
+with all libraries bound and packed; the same checks run in both at the same time, and their
+outcomes are compared one by one. Where some differ, they run once more in both trees, since tests
+that depend on time or on the machine's load differ by themselves. Ends with 1 if a difference is
+left. `--folder` keeps the plain trees for the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from benchmarks.stacks.results import MARK
+from benchmarks.stacks.table import STACKS, Part, Stack
+from layerpack.units import human_size
+from tests.support.packed_trees import PYTHON, install, packed_twin
+
+_REPOSITORY: Final = Path(__file__).parents[1]
+#: So many differences are shown; all are counted.
+_SHOWN: Final = 20
+_LATE: Final = "stopped, time is up"
+#: What `stacks.outcomes` writes first.
+_BEGUN: Final = "begun"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """A part that ended in a tree: how, after how many seconds, with which outcomes by check."""
+
+    outcomes: Mapping[str, str]
+    seconds: float
+    ended: str
+    died: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trees:
+    plain: Path
+    packed: Path
+    environment: Mapping[str, str]
+
+
+def main() -> int:
+    """Compare, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("stacks", nargs="*", metavar="STACK", help=f"of {', '.join(STACKS)}")
+    parser.add_argument("--level", type=int, default=3, help="of zstd (default: 3, for speed)")
+    parser.add_argument("--folder", type=Path, help="where plain trees are kept")
+    parser.add_argument("--patience", type=float, default=1, help="all time bounds times this")
+    parser.add_argument("--only", help="run only the part of this name")
+    arguments = parser.parse_args()
+    unknown = set(arguments.stacks) - STACKS.keys()
+    if unknown:
+        parser.error(f"no such stack: {', '.join(sorted(unknown))}; there are {', '.join(STACKS)}")
+    different = 0
+    for name in arguments.stacks or STACKS:
+        # The twin's files are links, which need the plain tree's file system.
+        place = {"prefix": ".layerpack-differential-", "dir": arguments.folder}
+        with tempfile.TemporaryDirectory(**place) as scratch:
+            kept = arguments.folder or Path(scratch)
+            stack = STACKS[name]
+            trees = _trees(name, stack, kept, Path(scratch), arguments.level)
+            for part in stack.parts:
+                if arguments.only in {None, part.name}:
+                    bound = replace(part, seconds=part.seconds * arguments.patience)
+                    different += _compare(bound, trees, Path(scratch))
+    print(f"{different} differences")
+    return 1 if different else 0
+
+
+def _trees(name: str, stack: Stack, kept: Path, scratch: Path, level: int) -> _Trees:
+    plain = kept / name
+    if not plain.exists():
+        aside = kept / f".{name}-new"
+        shutil.rmtree(aside, ignore_errors=True)
+        install(aside, stack.requirements, compiled=False)
+        if stack.prepare is not None:
+            stack.prepare(aside)
+        aside.rename(plain)
+    started = time.perf_counter()
+    libraries = packed_twin(plain, scratch / "packed", level=level)
+    seconds = time.perf_counter() - started
+    # Numbers differ from file to file.
+    left = Counter(re.sub(r"\d+", "few", one.reason) for one in libraries if one.reason)
+    before = sum(one.original_bytes for one in libraries)
+    after = sum(one.packed_bytes for one in libraries)
+    print(
+        f"{name}: {len(libraries)} libraries, {human_size(before)}; "
+        f"{len(libraries) - left.total()} packed in {seconds:.0f} s, then {human_size(after)}"
+    )
+    for reason, count in left.most_common():
+        print(f"  {count} left alone: {reason}")
+    return _Trees(plain=plain, packed=scratch / "packed", environment=stack.environment)
+
+
+def _compare(part: Part, trees: _Trees, scratch: Path) -> int:
+    """Run a part in both trees at the same time; how many outcomes differ for good."""
+    plain, packed = _both(part, trees, scratch, part.tests)
+    differing = _differing(plain, packed)
+    common = plain.outcomes.keys() & packed.outcomes.keys()
+    kinds = Counter(_kind(packed.outcomes[one]) for one in common)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    print(
+        f"  {part.name}: {len(common)} checks ({told}), {len(differing)} differ; "
+        f"plain {plain.seconds:.0f} s, {plain.ended}; packed {packed.seconds:.0f} s, {packed.ended}"
+    )
+    again = differing
+    if differing and part.module is None:
+        # By name: a run of those alone is short.
+        plain, packed = _both(part, trees, scratch, differing)
+        again = [one for one in differing if not _equal(one, plain, packed)]
+        print(f"    run again: {len(again)} of {len(differing)} differ")
+    for one in again[:_SHOWN]:
+        left, right = (run.outcomes.get(one, "not run") for run in (plain, packed))
+        print(f"    {one}\n      plain:  {left}\n      packed: {right}")
+    sys.stdout.flush()
+    # One that dies between two tests is a difference too.
+    return len(again) or (plain.died != packed.died)
+
+
+def _kind(outcome: str) -> str:
+    """A word for the table: pytest's, or that it was a digest or an exception."""
+    if outcome.startswith(MARK):
+        return "exceptions"
+    return outcome if "passed" in outcome else outcome.split(" in ", 1)[0]
+
+
+def _equal(name: str, plain: _Run, packed: _Run) -> bool:
+    """Whether a check that was run in both trees came out the same."""
+    return plain.outcomes.get(name) == packed.outcomes.get(name, "not run")
+
+
+def _differing(plain: _Run, packed: _Run) -> list[str]:
+    """Checks with different outcomes; what one tree did not come to in its time is none."""
+    runs = (plain, packed)
+    late = _LATE in {run.ended for run in runs}
+    return sorted(
+        name
+        for name in plain.outcomes.keys() | packed.outcomes.keys()
+        if not _equal(name, plain, packed)
+        and not (late and {run.outcomes.get(name, _BEGUN) for run in runs} & {_BEGUN})
+    )
+
+
+def _both(part: Part, trees: _Trees, scratch: Path, tests: Sequence[str]) -> tuple[_Run, _Run]:
+    with ThreadPoolExecutor(2) as pool:
+        plain, packed = pool.map(
+            lambda tree: _run(part, tree, trees.environment, scratch, tests),
+            (trees.plain, trees.packed),
+        )
+    return plain, packed
+
+
+def _run(
+    part: Part, tree: Path, environment: Mapping[str, str], scratch: Path, tests: Sequence[str]
+) -> _Run:
+    """The part's process in the tree, in a folder and a process group of its own."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    outcomes = folder / "outcomes.jsonl"
+    if part.module is not None:
+        command: list[str | Path] = ["-m", part.module, outcomes]
+    else:
+        command = ["-m", "pytest", "-q", "--rootdir", tree, "-W", "ignore"]
+        command += ["-p", "benchmarks.stacks.outcomes", "-p", "no:cacheprovider"]
+        # Names of tests begin with their file, from the tree.
+        command += [f"{tree}/{one}" if "::" in one else one for one in tests]
+    started = time.perf_counter()
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [str(one) for one in (PYTHON, "-S", "-s", "-B", *command)],
+            cwd=folder,
+            env=_environment(tree, folder, environment) | {"LAYERPACK_OUTCOMES": str(outcomes)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        code: int | None = process.wait(part.seconds)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    seconds = time.perf_counter() - started
+    lines = outcomes.read_text().splitlines() if outcomes.exists() else []
+    values = [json.loads(line) for line in lines]
+    return _Run(
+        outcomes={value["id"]: value["outcome"] for value in values},
+        seconds=seconds,
+        ended=_LATE if code is None else f"exit {code}",
+        died=code is not None and code < 0,
+    )
+
+
+def _environment(tree: Path, folder: Path, more: Mapping[str, str]) -> dict[str, str]:
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "OPENBLAS_CORETYPE")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(map(str, (tree, _REPOSITORY))),
+        "PYTHONHASHSEED": "0",
+        "TMPDIR": str(folder),
+        "OPENBLAS_NUM_THREADS": "2",
+        **more,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the differential runs: checks for stacks, in the interpreter of a tree of packages."""

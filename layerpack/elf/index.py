@@ -1,0 +1,221 @@
+"""The index of a packed library: which pages are compressed, where, and how to restore them.
+
+The pager's C source (`pager/format.h`) reads what this module writes. All numbers are
+little-endian, and parts start at multiples of 8 bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import zstandard
+
+from layerpack.elf.format import ElfError
+
+PAGE: Final = 4096
+MAGIC: Final = b"LAYERPAK"
+VERSION: Final = 1
+
+#: magic, version, checksum, size, source, frames, frames_size; counts of pages, ranges, windows,
+#: runs; offsets of ranges, pages, windows, runs; filter, filter_bits, name, largest_window; zero.
+HEADER: Final = struct.Struct("<8sIIQ32sQQ4I4I4I8x")
+#: vaddr, pages, first_page, flags, reserved.
+RANGE: Final = struct.Struct("<QIIII")
+#: offset, size, raw, first_run, checksum.
+WINDOW: Final = struct.Struct("<QIIII")
+#: page, pages.
+RUN: Final = struct.Struct("<II")
+#: The index's checksum covers all that follows magic, version and the checksum itself.
+_CHECKED_FROM: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """Pages that are paged: `pages` of them from address `vaddr`, with PF_* `flags`."""
+
+    vaddr: int
+    pages: int
+    flags: int
+
+    @property
+    def end(self) -> int:
+        """The address behind its last page."""
+        return self.vaddr + self.pages * PAGE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """`pages` consecutive pages of one range, from page number `page`."""
+
+    page: int
+    pages: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """What is compressed together: its runs' bytes, in one frame of `size` bytes.
+
+    `offset` counts from the first frame; `checksum` is that of the runs' bytes, unfiltered.
+    """
+
+    runs: tuple[Run, ...]
+    offset: int
+    size: int
+    checksum: int
+
+    @property
+    def raw(self) -> int:
+        """Its uncompressed bytes."""
+        return PAGE * sum(run.pages for run in self.runs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """`source` is the SHA-256 of the original file, `frames` the frames' address; `name` is for
+    messages. Pages are numbered from 0 through all `ranges`, in order."""
+
+    source: bytes
+    name: str
+    frames: int
+    frames_size: int
+    filter: int
+    filter_bits: int
+    ranges: tuple[Range, ...]
+    windows: tuple[Window, ...]
+
+
+def checksum(data: bytes | memoryview) -> int:
+    """The low 32 bits of XXH64 with seed 0.
+
+    These are what a zstd frame ends with when it has a content checksum (RFC 8878, 3.1.1), so the
+    compressor computes them, at a level that hardly compresses.
+    """
+    compressor = zstandard.ZstdCompressor(level=-50, write_checksum=True)
+    return int.from_bytes(compressor.compress(data)[-4:], "little")
+
+
+def pages_of(ranges: Iterable[Range]) -> int:
+    """How many pages some ranges have."""
+    return sum(one.pages for one in ranges)
+
+
+def index_size(ranges: int, pages: int, windows: int, runs: int, name: str) -> int:
+    """Bytes of an index with so many parts."""
+    return _Places.of(ranges, pages, windows, runs, name).size
+
+
+def write_index(index: Index) -> bytes:
+    """The bytes of an index."""
+    runs = [run for window in index.windows for run in window.runs]
+    pages = pages_of(index.ranges)
+    places = _Places.of(len(index.ranges), pages, len(index.windows), len(runs), index.name)
+    out = bytearray(places.size)
+    first_page = 0
+    for number, one in enumerate(index.ranges):
+        at = places.ranges + number * RANGE.size
+        RANGE.pack_into(out, at, one.vaddr, one.pages, first_page, one.flags, 0)
+        first_page += one.pages
+    first_run = 0
+    for number, window in enumerate(index.windows):
+        at = places.windows + number * WINDOW.size
+        fields = (window.offset, window.size, window.raw, first_run, window.checksum)
+        WINDOW.pack_into(out, at, *fields)
+        for run in window.runs:
+            RUN.pack_into(out, places.runs + first_run * RUN.size, run.page, run.pages)
+            at = places.pages + 4 * run.page
+            out[at : at + 4 * run.pages] = number.to_bytes(4, "little") * run.pages
+            first_run += 1
+    out[places.name : places.name + len(index.name.encode())] = index.name.encode()
+    header = (
+        *(places.size, index.source, index.frames, index.frames_size),
+        *(pages, len(index.ranges), len(index.windows), len(runs)),
+        *(places.ranges, places.pages, places.windows, places.runs),
+        *(index.filter, index.filter_bits, places.name),
+        max((window.raw for window in index.windows), default=0),
+    )
+    HEADER.pack_into(out, 0, MAGIC, VERSION, 0, *header)
+    HEADER.pack_into(out, 0, MAGIC, VERSION, checksum(bytes(out[_CHECKED_FROM:])), *header)
+    return bytes(out)
+
+
+def read_index(data: bytes | memoryview) -> Index:
+    """The index that `data` begins with. Raises ElfError for anything that is not a whole one."""
+    try:
+        return _read_index(bytes(data))
+    except (struct.error, UnicodeDecodeError):
+        raise ElfError("its index is damaged") from None
+
+
+def _read_index(data: bytes) -> Index:
+    fields = HEADER.unpack_from(data)
+    magic, version, expected, size, source, frames, frames_size = fields[:7]
+    _, range_count, window_count, run_count = fields[7:11]
+    ranges_at, _, windows_at, runs_at = fields[11:15]
+    kind, bits, name_at, _ = fields[15:]
+    if magic != MAGIC:
+        raise ElfError("its index is damaged")
+    if version != VERSION:
+        raise ElfError(f"its index has version {version}, not {VERSION}")
+    if size > len(data) or checksum(data[_CHECKED_FROM:size]) != expected:
+        raise ElfError("its index is damaged")
+    ranges = []
+    for number in range(range_count):
+        vaddr, pages, _, flags, _ = RANGE.unpack_from(data, ranges_at + number * RANGE.size)
+        ranges.append(Range(vaddr=vaddr, pages=pages, flags=flags))
+    rows = [
+        WINDOW.unpack_from(data, windows_at + number * WINDOW.size)
+        for number in range(window_count)
+    ]
+    firsts = [row[3] for row in rows] + [run_count]
+    windows = []
+    for number, (offset, compressed, _, first, check) in enumerate(rows):
+        runs = tuple(
+            Run(page=page, pages=pages)
+            for page, pages in (
+                RUN.unpack_from(data, runs_at + at * RUN.size)
+                for at in range(first, firsts[number + 1])
+            )
+        )
+        windows.append(Window(runs=runs, offset=offset, size=compressed, checksum=check))
+    return Index(
+        source=source,
+        name=data[name_at : data.index(b"\0", name_at)].decode(),
+        frames=frames,
+        frames_size=frames_size,
+        filter=kind,
+        filter_bits=bits,
+        ranges=tuple(ranges),
+        windows=tuple(windows),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Places:
+    """Where an index's parts lie, in bytes from its start."""
+
+    ranges: int
+    pages: int
+    windows: int
+    runs: int
+    name: int
+    size: int
+
+    @classmethod
+    def of(cls, ranges: int, pages: int, windows: int, runs: int, name: str) -> _Places:
+        at = HEADER.size
+        places = []
+        parts = (ranges * RANGE.size, pages * 4, windows * WINDOW.size, runs * RUN.size)
+        for size in (*parts, len(name.encode()) + 1):
+            places.append(at)
+            at += -(-size // 8) * 8
+        return cls(
+            ranges=places[0],
+            pages=places[1],
+            windows=places[2],
+            runs=places[3],
+            name=places[4],
+            size=at,
+        )

@@ -1,0 +1,223 @@
+"""Lay out a packed library: which bytes go where in the file, and its program headers.
+
+Every PT_LOAD keeps its addresses; it is split around the ranges that are absent, and its pieces
+move together in the file. Two PT_LOADs are new, behind all others: a writable one for the dynamic
+section (glibc before 2.35 writes into it), and a read-only one for all else. That one holds the
+program headers too, on a page of their own: glibc finds them in the first segment that maps their
+page, and clears the end of that page if the segment has a .bss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from layerpack.elf import format as elf
+from layerpack.elf.format import ElfError
+from layerpack.elf.index import PAGE, Range
+from layerpack.elf.read import Segment, SharedObject
+
+# Types that name no bytes which the loader takes from a file offset, so may lie in a hole.
+_BY_ADDRESS: Final = frozenset({elf.PT_GNU_EH_FRAME})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """What is left of a PT_LOAD between holes: `source` is its offset in the original file."""
+
+    source: int
+    segment: Segment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """The new file: `pieces` by ascending offset, then the dynamic section, then the tail.
+
+    The tail begins with the program headers, `headers` bytes of them.
+    """
+
+    pieces: tuple[Piece, ...]
+    dynamic_offset: int
+    dynamic_vaddr: int
+    tail_offset: int
+    tail_vaddr: int
+    headers: int
+
+    def offset_of(self, vaddr: int) -> int | None:
+        """The file offset of an address that a piece holds."""
+        for piece in self.pieces:
+            if piece.segment.holds(vaddr, 1):
+                return piece.segment.offset + vaddr - piece.segment.vaddr
+        return None
+
+
+def plan(source: SharedObject, ranges: tuple[Range, ...], dynamic_size: int) -> Layout:
+    """Where everything goes. Raises ElfError where the segments cannot be taken apart."""
+    _check(source)
+    pieces: list[Piece] = []
+    cursor = 0
+    for load in source.loads:
+        for piece in _split(load, ranges):
+            # The least offset that agrees with the address; a page may hold two pieces' ends.
+            offset = cursor + (piece.vaddr - cursor) % PAGE
+            moved = _at(piece, offset)
+            pieces.append(Piece(source=load.offset + piece.vaddr - load.vaddr, segment=moved))
+            cursor = offset + piece.filesz
+    end = max(load.vaddr + load.memsz for load in source.loads)
+    dynamic_vaddr = _up(end)
+    dynamic_offset = _up(cursor)
+    return Layout(
+        pieces=tuple(pieces),
+        dynamic_offset=dynamic_offset,
+        dynamic_vaddr=dynamic_vaddr,
+        tail_offset=_up(dynamic_offset + dynamic_size),
+        tail_vaddr=_up(dynamic_vaddr + dynamic_size),
+        headers=(len(source.segments) - len(source.loads) + len(pieces) + 3)
+        * elf.PROGRAM_HEADER.size,
+    )
+
+
+def program_headers(
+    source: SharedObject,
+    layout: Layout,
+    *,
+    dynamic_size: int,
+    tail_size: int,
+    index: tuple[int, int],
+) -> bytes:
+    """The new table. `index` is the index's place in the tail, and its size."""
+    rows: list[bytes] = []
+    dynamic = _new(elf.PT_LOAD, elf.PF_R | elf.PF_W, layout.dynamic_offset, layout.dynamic_vaddr)
+    last = source.loads[-1]
+    pieces = list(layout.pieces)
+    for segment in source.segments:
+        if segment.type == elf.PT_LOAD:
+            while pieces and pieces[0].segment.vaddr < segment.vaddr + max(segment.memsz, 1):
+                rows.append(_row(pieces.pop(0).segment))
+            if segment is last:
+                rows.append(_row(dynamic, dynamic_size))
+                tail = _new(elf.PT_LOAD, elf.PF_R, layout.tail_offset, layout.tail_vaddr)
+                rows.append(_row(tail, tail_size))
+        elif segment.type == elf.PT_PHDR:
+            table = _new(elf.PT_PHDR, segment.flags, layout.tail_offset, layout.tail_vaddr, 8)
+            rows.append(_row(table, layout.headers))
+        elif segment.type == elf.PT_DYNAMIC:
+            moved = _new(
+                segment.type, segment.flags, layout.dynamic_offset, layout.dynamic_vaddr, 8
+            )
+            rows.append(_row(moved, dynamic_size))
+        else:
+            rows.append(_row(_at(segment, _elsewhere(segment, layout))))
+    place, size = index
+    ours = _new(
+        elf.PT_LAYERPACK, elf.PF_R, layout.tail_offset + place, layout.tail_vaddr + place, 8
+    )
+    return b"".join([*rows, _row(ours, size)])
+
+
+def elf_header(view: memoryview, layout: Layout) -> bytes:
+    """The ELF header, with the table's new place, and no sections."""
+    fields = list(elf.HEADER.unpack_from(view))
+    fields[5], fields[6] = layout.tail_offset, 0
+    fields[10] = layout.headers // elf.PROGRAM_HEADER.size
+    fields[12:14] = 0, 0
+    return elf.HEADER.pack(*fields)
+
+
+def _check(source: SharedObject) -> None:
+    first = source.loads[0]
+    if first.offset != 0 or first.filesz < elf.HEADER.size:
+        raise ElfError("its ELF header is not in its first segment")
+    page = -1
+    for load in source.loads:
+        if load.align < PAGE and (load.vaddr - load.offset) % PAGE:
+            raise ElfError("its segments are not aligned to pages")
+        if load.vaddr // PAGE <= page:
+            raise ElfError("two of its segments share a page")
+        page = (load.vaddr + max(load.memsz, 1) - 1) // PAGE
+    if not source.segments[source.segments.index(first)].filesz:
+        raise ElfError("its first segment is empty")
+    for segment in source.segments:
+        if segment.filesz and not any(
+            load.holds(segment.vaddr, segment.filesz) for load in source.loads
+        ):
+            raise ElfError(f"a segment of type {segment.type:#x} is not in what is loaded")
+
+
+def _split(load: Segment, ranges: tuple[Range, ...]) -> list[Segment]:
+    """A PT_LOAD's pieces; the offsets are still the original's."""
+    pieces = []
+    start, end = load.vaddr, load.vaddr + load.filesz
+    for hole in ranges:
+        if load.vaddr <= hole.vaddr and hole.end <= end:
+            if start < hole.vaddr:
+                size = hole.vaddr - start
+                pieces.append(_piece(load, start, size, size))
+            start = hole.end
+    rest = load.vaddr + load.memsz - start
+    if rest or not load.memsz:
+        pieces.append(_piece(load, start, end - start, rest))
+    return pieces
+
+
+def _piece(load: Segment, vaddr: int, filesz: int, memsz: int) -> Segment:
+    return Segment(
+        type=elf.PT_LOAD,
+        flags=load.flags,
+        offset=load.offset + vaddr - load.vaddr,
+        vaddr=vaddr,
+        filesz=filesz,
+        memsz=memsz,
+        align=PAGE,
+    )
+
+
+def _new(kind: int, flags: int, offset: int, vaddr: int, align: int = PAGE) -> Segment:
+    return Segment(
+        type=kind, flags=flags, offset=offset, vaddr=vaddr, filesz=0, memsz=0, align=align
+    )
+
+
+def _at(segment: Segment, offset: int) -> Segment:
+    return Segment(
+        type=segment.type,
+        flags=segment.flags,
+        offset=offset,
+        vaddr=segment.vaddr,
+        filesz=segment.filesz,
+        memsz=segment.memsz,
+        align=segment.align,
+    )
+
+
+def _elsewhere(segment: Segment, layout: Layout) -> int:
+    """The offset of a segment that is not a PT_LOAD.
+
+    The loader goes by address. One whose bytes are absent gets an offset that is as good as any
+    within the file, and agrees with its address.
+    """
+    if not segment.filesz:
+        return segment.offset if not segment.vaddr else segment.vaddr % PAGE
+    offset = layout.offset_of(segment.vaddr)
+    if offset is not None:
+        return offset
+    if segment.type in _BY_ADDRESS:
+        return segment.vaddr % PAGE
+    raise ElfError(f"a segment of type {segment.type:#x} would be absent")
+
+
+def _row(segment: Segment, size: int | None = None) -> bytes:
+    return elf.PROGRAM_HEADER.pack(
+        segment.type,
+        segment.flags,
+        segment.offset,
+        segment.vaddr,
+        segment.vaddr,
+        segment.filesz if size is None else size,
+        segment.memsz if size is None else size,
+        segment.align,
+    )
+
+
+def _up(value: int) -> int:
+    return -(-value // PAGE) * PAGE

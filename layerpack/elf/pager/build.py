@@ -1,0 +1,179 @@
+"""Compile the pager, for both machines, into the folder `lib` beside this file.
+
+Run by the wheel build (`hatch_build.py` in the repository), and by hand after a change to the C
+sources: `python layerpack/elf/pager/build.py`. So it uses the standard library alone. Compiler and
+decoder come from the package index, by pip: `ziglang` is a C compiler for any glibc, and the
+source distribution of `zstandard` carries zstd as one C file. The same sources give the same
+bytes on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+SONAME: Final = "liblayerpack_pager.so.1"
+MACHINES: Final = ("x86_64", "aarch64")
+#: Amazon Linux 2 has 2.26; this is what manylinux2014 asks for, and what all wheels run on.
+GLIBC: Final = "2.17"
+#: pyproject.toml pins the same in [build-system].
+ZIG: Final = "0.17.1"
+ZSTANDARD: Final = "0.25.0"
+#: Of zstandard-0.25.0.tar.gz on PyPI, which has zstd 1.5.7.
+ZSTANDARD_SHA256: Final = "7713e1179d162cf5c7906da876ec2ccb9c3a9dcbdffef0cc7f70c3667a205f0b"
+
+#: The handler may run on a signal stack of few kilobytes, before any set-up: no stack protector.
+_COMPILE: Final = (
+    *("-shared", "-fPIC", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-fvisibility=hidden"),
+    *("-fno-stack-protector", "-fno-sanitize=all", "-ffunction-sections", "-fdata-sections"),
+    *("-Wall", "-Wextra", "-Werror"),
+    # sigset is wrapped, so it is called.
+    "-Wno-deprecated-declarations",
+)
+#: -z nodelete, since a signal handler must never be unmapped.
+_LINK: Final = (
+    *(f"-Wl,-soname,{SONAME}", "-Wl,--version-script=pager.map", "-Wl,-z,now", "-Wl,-z,relro"),
+    *("-Wl,-z,nodelete", "-Wl,--gc-sections", "-Wl,--strip-all"),
+)
+_FOLDER = Path(__file__).parent
+_KEY = "key.json"
+_LICENSE = "LICENSE-zstd"
+
+
+class PagerBuildError(Exception):
+    """The pager could not be built; the message says why, and what to do."""
+
+
+def build(folder: Path = _FOLDER / "lib") -> bool:
+    """Build what is not up to date in `folder`; whether anything was built.
+
+    Raises PagerBuildError, and OSError where `folder` cannot be written.
+    """
+    sources = _sources_hash()
+    if _up_to_date(folder, sources):
+        return False
+    _check_compiler()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        zstd = _download_zstd(work)
+        # Compiled from one folder by relative names, so that no path gets into the result.
+        for source in _sources():
+            shutil.copy(source, work)
+        with ThreadPoolExecutor() as pool:
+            built = list(pool.map(lambda machine: _compile(work, machine), MACHINES))
+        outputs = {f"{m}/{SONAME}": path for m, path in zip(MACHINES, built, strict=True)}
+        outputs[_LICENSE] = zstd / "LICENSE"
+        for name, path in outputs.items():
+            _replace(folder / name, path.read_bytes())
+    key = {"sources": sources, "files": {name: _hash(folder / name) for name in outputs}}
+    _replace(folder / _KEY, json.dumps(key, indent=1, sort_keys=True).encode())
+    return True
+
+
+def _sources() -> list[Path]:
+    return sorted(p for p in _FOLDER.iterdir() if p.suffix in {".c", ".h", ".map"})
+
+
+def _sources_hash() -> str:
+    """One for all that the result depends on: this file names compiler, decoder and options."""
+    digest = hashlib.sha256()
+    for path in [Path(__file__), *_sources()]:
+        digest.update(f"{path.name} {_hash(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _up_to_date(folder: Path, sources: str) -> bool:
+    try:
+        key = json.loads((folder / _KEY).read_bytes())
+        return bool(key["sources"] == sources) and all(
+            _hash(folder / name) == digest for name, digest in key["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _check_compiler() -> None:
+    try:
+        found = importlib.metadata.version("ziglang")
+    except importlib.metadata.PackageNotFoundError:
+        found = "none"
+    if found != ZIG:
+        raise PagerBuildError(
+            f"building the pager needs ziglang {ZIG}, and this interpreter has {found}: "
+            f"run {sys.executable} -m pip install ziglang=={ZIG}"
+        )
+
+
+def _download_zstd(work: Path) -> Path:
+    """The folder with zstd.c, from the package index that pip is set to."""
+    requirements = work / "requirements.txt"
+    requirements.write_text(f"zstandard=={ZSTANDARD} --hash=sha256:{ZSTANDARD_SHA256}\n")
+    # pip asks even a source distribution that is only downloaded for its metadata; without build
+    # isolation that takes setuptools alone, which [build-system] requires for this.
+    options = ("--no-deps", "--no-binary=zstandard", "--no-build-isolation", "--require-hashes")
+    _run(
+        [sys.executable, "-m", "pip", "download", *options, "-r", str(requirements), "-d", "."],
+        work,
+        f"the source of zstandard {ZSTANDARD} could not be downloaded; it has the zstd decoder "
+        "that the pager is built with. Check the connection, or pip's index settings",
+    )
+    with tarfile.open(work / f"zstandard-{ZSTANDARD}.tar.gz") as archive:
+        archive.extractall(work, filter="data")
+    return work / f"zstandard-{ZSTANDARD}" / "zstd"
+
+
+def _compile(work: Path, machine: str) -> Path:
+    output = work / machine / SONAME
+    output.parent.mkdir()
+    _run(
+        [
+            *(sys.executable, "-m", "ziglang", "cc", "-target", f"{machine}-linux-gnu.{GLIBC}"),
+            *_COMPILE,
+            *("-isystem", f"zstandard-{ZSTANDARD}/zstd"),
+            *(path.name for path in _sources() if path.suffix == ".c"),
+            *("-o", f"{machine}/{SONAME}"),
+            *_LINK,
+        ],
+        work,
+        f"the pager could not be compiled for {machine}",
+    )
+    return output
+
+
+def _run(command: list[str], work: Path, problem: str) -> None:
+    # Caches of its own: what an earlier build left must not decide what comes out.
+    caches = {f"ZIG_{kind}_CACHE_DIR": str(work / "cache") for kind in ("GLOBAL", "LOCAL")}
+    done = subprocess.run(
+        command, cwd=work, env={**os.environ, **caches}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise PagerBuildError(f"{problem}:\n{done.stdout}{done.stderr}".rstrip())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write aside and rename: a process may have the old library mapped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".new")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+if __name__ == "__main__":
+    try:
+        build()
+    except PagerBuildError as error:
+        sys.exit(str(error))

@@ -1,0 +1,66 @@
+/* Locks that a signal handler may take, and that a fork leaves free in the child. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "pager.h"
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+struct lp_shared *lp_shared;
+
+/* pthread_atfork lies in libpthread's static part before glibc 2.34; this is what it calls. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                             void *library);
+extern void *__dso_handle;
+
+/* Kernels before 4.14 know no MADV_WIPEONFORK. */
+static void clear_in_child(void)
+{
+    memset(lp_shared, 0, sizeof *lp_shared);
+    lp_shared->process = (uint32_t)lp_call4(SYS_getpid, 0, 0, 0, 0);
+}
+
+void lp_locks_start(void)
+{
+    void *memory =
+        lp_mmap(sizeof *lp_shared, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+    if (lp_failed(memory))
+        lp_die(NULL, "not enough memory to start the pager", LP_ADVICE_MEMORY);
+    lp_shared = memory;
+    /* Unlike fork handlers, this works for _Fork and for clone called directly, too. */
+    lp_call4(SYS_madvise, (long)memory, sizeof *lp_shared, MADV_WIPEONFORK, 0);
+    __register_atfork(NULL, NULL, clear_in_child, &__dso_handle);
+    lp_shared->process = (uint32_t)lp_call4(SYS_getpid, 0, 0, 0, 0);
+}
+
+bool lp_in_vfork_child(void)
+{
+    uint32_t process = (uint32_t)lp_call4(SYS_getpid, 0, 0, 0, 0);
+    if (lp_shared->process == 0)
+        lp_shared->process = process;
+    return lp_shared->process != process;
+}
+
+bool lp_try(lp_lock *lock)
+{
+    uint32_t expected = 0;
+    return atomic_compare_exchange_strong_explicit(lock, &expected, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+void lp_take(lp_lock *lock)
+{
+    if (lp_try(lock))
+        return;
+    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
+        lp_futex_wait(lock, 2);
+}
+
+void lp_give(lp_lock *lock)
+{
+    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
+        lp_futex_wake(lock, 1);
+}

@@ -1,0 +1,154 @@
+/* Brings a window of pages into memory: decompress, verify, place.
+ *
+ * The bytes come into memory of their own first, which then takes the hole's place in one system
+ * call, so that no other thread ever runs half a page. */
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include "pager.h"
+
+/* Address space for a process that has reached its limit: it is let go just before a window is
+ * decompressed. Afterwards there is room for it again, since a window replaces a hole. */
+static void *volatile reserve;
+#define RESERVE_SIZE (1024 * 1024) /* the largest window for which that works */
+
+struct job {
+    struct lp_library *library;
+    struct lp_context *context;
+    uint32_t page;
+};
+
+void lp_page_in_start(void)
+{
+    void *memory = lp_mmap(RESERVE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+    reserve = lp_failed(memory) ? NULL : memory;
+}
+
+static uint8_t *fresh_memory(const struct lp_library *library, size_t size, bool *reserve_used)
+{
+    /* All of it is written to in a moment: one call is cheaper than a fault for each page. */
+    const int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    const int writable = PROT_READ | PROT_WRITE;
+    uint8_t *memory = lp_mmap(size, writable, kind);
+    *reserve_used = false;
+    if (!lp_failed(memory))
+        return memory;
+    /* Held until the window is placed, so that only one thread is in need at a time. */
+    lp_take(&lp_shared->reserve);
+    *reserve_used = true;
+    if (reserve != NULL)
+        lp_munmap(reserve, RESERVE_SIZE);
+    reserve = NULL;
+    memory = lp_mmap(size, writable, kind);
+    if (lp_failed(memory))
+        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
+    return memory;
+}
+
+static void restore_reserve(void)
+{
+    lp_page_in_start();
+    lp_give(&lp_shared->reserve);
+}
+
+/* The bytes of a window, in fresh memory that its runs are to be moved from. */
+static void decompress(const struct job *job, const struct lp_window *window,
+                       const struct lp_run *runs, uint32_t run_count, uint8_t *memory)
+{
+    struct lp_library *library = job->library;
+    const struct lp_index *index = library->index;
+    void *decompressor =
+        lp_inflate_start(job->context->decompressor, job->context->decompressor_size);
+    bool sound = window->offset <= index->frames_size &&
+                 window->size <= index->frames_size - window->offset &&
+                 lp_inflate(decompressor, memory, window->raw, library->frames + window->offset,
+                            window->size);
+    uint64_t at = 0;
+    for (uint32_t i = 0; sound && i < run_count; i++) {
+        const struct lp_range *range = lp_range_of_page(library, runs[i].page);
+        uint64_t size = (uint64_t)runs[i].pages * LP_PAGE;
+        sound = range != NULL && size <= window->raw - at &&
+                runs[i].page - range->first_page + (uint64_t)runs[i].pages <= range->pages;
+        if (sound && (range->flags & PF_X))
+            lp_unfilter(index, memory + at, size,
+                        range->vaddr + (uint64_t)(runs[i].page - range->first_page) * LP_PAGE);
+        at += size;
+    }
+    if (!sound || at != window->raw || lp_checksum(memory, window->raw) != window->checksum)
+        lp_die(library->path, "its compressed code is damaged", LP_ADVICE_DAMAGED);
+}
+
+/* Moves `pages` pages from `memory` to where they belong. */
+static void place(const struct lp_library *library, uint32_t page, uint32_t pages, uint8_t *memory)
+{
+    const struct lp_range *range = lp_range_of_page(library, page);
+    size_t size = (size_t)pages * LP_PAGE;
+    uintptr_t target =
+        library->base + range->vaddr + (uintptr_t)(page - range->first_page) * LP_PAGE;
+    int protection = PROT_READ;
+    if (range->flags & PF_X) {
+        protection |= PROT_EXEC;
+        /* arm64 does not see new code by itself; the kernel's own flush goes by page. */
+        __builtin___clear_cache((char *)memory, (char *)memory + size);
+    }
+    if (lp_mprotect(memory, size, protection) < 0 ||
+        lp_call6(SYS_mremap, (long)memory, (long)size, (long)size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                 (long)target, 0) < 0)
+        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
+}
+
+static void load(void *argument)
+{
+    const struct job *job = argument;
+    struct lp_library *library = job->library;
+    const struct lp_index *index = library->index;
+    uint32_t number = library->pages[job->page];
+    const struct lp_window *window = &library->windows[number];
+    uint32_t run_end =
+        number + 1 < index->window_count ? window[1].first_run : index->run_count;
+    const struct lp_run *runs = &library->runs[window->first_run];
+    bool reserve_used;
+    uint8_t *memory = fresh_memory(library, window->raw, &reserve_used);
+
+    decompress(job, window, runs, run_end - window->first_run, memory);
+    uint8_t *at = memory;
+    for (uint32_t i = window->first_run; i < run_end; i++, runs++) {
+        size_t size = (size_t)runs->pages * LP_PAGE;
+        if (!lp_tracing)
+            place(library, runs->page, runs->pages, at);
+        else if (job->page >= runs->page && job->page - runs->page < runs->pages)
+            place(library, job->page, 1, at + (size_t)(job->page - runs->page) * LP_PAGE);
+        at += size;
+    }
+    if (lp_tracing)
+        lp_munmap(memory, window->raw);
+    if (reserve_used)
+        restore_reserve();
+}
+
+bool lp_page_in(struct lp_library *library, uint32_t page)
+{
+    uint32_t window = library->pages[page];
+    if (window >= library->index->window_count)
+        lp_die(library->path, "the index of its compressed code is damaged", LP_ADVICE_DAMAGED);
+    _Atomic uint8_t *present = &library->present[lp_tracing ? page : window];
+    if (atomic_load_explicit(present, memory_order_acquire))
+        return false;
+
+    uintptr_t hash = (library->base >> 12) * 31 + window;
+    lp_lock *lock = &lp_shared->windows[hash % LP_WINDOW_LOCKS];
+    bool absent;
+    lp_take(lock);
+    absent = !atomic_load_explicit(present, memory_order_acquire);
+    if (absent) {
+        struct lp_context *context = lp_context_take();
+        struct job job = {.library = library, .context = context, .page = page};
+        lp_on_stack(context->stack_top, load, &job);
+        lp_context_give(context);
+        if (lp_tracing)
+            lp_trace(library, page);
+        atomic_store_explicit(present, 1, memory_order_release);
+    }
+    lp_give(lock);
+    return absent;
+}

@@ -1,0 +1,191 @@
+/* Points the signal functions that unpacked objects import at ours.
+ *
+ * Packed libraries import ours by name. The others (the Python executable, for its faulthandler)
+ * are bound to libc, which is why the words that the loader stored for them are changed: the
+ * targets of their JUMP_SLOT and GLOB_DAT relocations. libc and the loader are left alone. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "pager.h"
+
+#if defined(__x86_64__)
+#define IS_SLOT(type) ((type) == R_X86_64_JUMP_SLOT || (type) == R_X86_64_GLOB_DAT)
+#elif defined(__aarch64__)
+#define IS_SLOT(type) ((type) == R_AARCH64_JUMP_SLOT || (type) == R_AARCH64_GLOB_DAT)
+#endif
+
+/* Defined in dispositions.c and masks.c; here only their addresses are wanted. */
+extern void layerpack_sigaction(void), layerpack_signal(void), layerpack_bsd_signal(void),
+    layerpack_ssignal(void), layerpack_sysv_signal(void), layerpack_sigset(void),
+    layerpack_sigprocmask(void), layerpack_pthread_sigmask(void), layerpack_sigsuspend(void),
+    layerpack_sigaltstack(void);
+
+static const struct {
+    const char *name;
+    void (*ours)(void);
+} functions[] = {
+    {"sigaction", layerpack_sigaction},
+    {"signal", layerpack_signal},
+    {"bsd_signal", layerpack_bsd_signal},
+    {"ssignal", layerpack_ssignal},
+    {"sysv_signal", layerpack_sysv_signal},
+    {"sigset", layerpack_sigset},
+    {"sigprocmask", layerpack_sigprocmask},
+    {"pthread_sigmask", layerpack_pthread_sigmask},
+    {"sigsuspend", layerpack_sigsuspend},
+    {"sigaltstack", layerpack_sigaltstack},
+};
+
+/* What of an object's dynamic section is needed. */
+struct tables {
+    const ElfW(Sym) *symbols;
+    const char *names;
+    const uint32_t *gnu_hash;
+    const uint32_t *hash;
+    const ElfW(Rela) *jumps, *others;
+    size_t jumps_size, others_size, relative_count;
+};
+
+static void (*ours_for(const char *name))(void)
+{
+    /* __sigaction and __sysv_signal are the same under another name. */
+    while (*name == '_')
+        name++;
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (strcmp(functions[i].name, name) == 0)
+            return functions[i].ours;
+    return NULL;
+}
+
+static bool is_left_alone(const char *path)
+{
+    static const char *const starts[] = {"linux-vdso", "ld-linux", "libc.so", "libc-2",
+                                         "libpthread", "liblayerpack_pager"};
+    const char *name = strrchr(path, '/');
+    name = name != NULL ? name + 1 : path;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (strncmp(name, starts[i], strlen(starts[i])) == 0)
+            return true;
+    return false;
+}
+
+static bool read_tables(const struct dl_phdr_info *object, struct tables *tables)
+{
+    const ElfW(Dyn) *entry = NULL;
+    memset(tables, 0, sizeof *tables);
+    for (int i = 0; i < object->dlpi_phnum; i++)
+        if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            entry = (const void *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
+    if (entry == NULL)
+        return false;
+    for (; entry->d_tag != DT_NULL; entry++) {
+        /* glibc has added the base already, unless the section is read-only. */
+        uintptr_t address = entry->d_un.d_ptr;
+        if (address < object->dlpi_addr)
+            address += object->dlpi_addr;
+        switch (entry->d_tag) {
+        case DT_SYMTAB: tables->symbols = (const void *)address; break;
+        case DT_STRTAB: tables->names = (const void *)address; break;
+        case DT_GNU_HASH: tables->gnu_hash = (const void *)address; break;
+        case DT_HASH: tables->hash = (const void *)address; break;
+        case DT_JMPREL: tables->jumps = (const void *)address; break;
+        case DT_RELA: tables->others = (const void *)address; break;
+        case DT_PLTRELSZ: tables->jumps_size = entry->d_un.d_val; break;
+        case DT_RELASZ: tables->others_size = entry->d_un.d_val; break;
+        case DT_RELACOUNT: tables->relative_count = entry->d_un.d_val; break;
+        }
+    }
+    return tables->symbols != NULL && tables->names != NULL;
+}
+
+/* Whether the object imports any of the functions. Cheaper than going through its relocations,
+ * since imports come first among its symbols: nbuckets, then the index of the first export. */
+static bool imports_any(const struct tables *tables)
+{
+    uint32_t count = 0;
+    if (tables->gnu_hash != NULL)
+        count = tables->gnu_hash[1];
+    else if (tables->hash != NULL)
+        count = tables->hash[1];
+    /* Without exports, some linkers say 1 here, or 0: then nothing is known. */
+    if (count <= 1)
+        return true;
+    for (uint32_t i = 1; i < count; i++)
+        if (tables->symbols[i].st_shndx == SHN_UNDEF &&
+            ours_for(tables->names + tables->symbols[i].st_name) != NULL)
+            return true;
+    return false;
+}
+
+/* Writes a word that may be read-only by now (RELRO). Through /proc, that needs no change of
+ * rights, which another thread that is loading this object might be changing too. */
+static void write_word(uintptr_t *word, uintptr_t value)
+{
+    long file, written = 0;
+    if (*word == value)
+        return;
+    file = lp_call4(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
+    if (file >= 0) {
+        written = lp_call4(SYS_pwrite64, file, (long)&value, sizeof value, (long)word);
+        lp_call4(SYS_close, file, 0, 0, 0);
+    }
+    if (written == sizeof value)
+        return;
+    /* Without /proc, or forbidden there. The page stays writable. */
+    uintptr_t page = (uintptr_t)word & ~(uintptr_t)(LP_PAGE - 1);
+    if (lp_mprotect((void *)page, LP_PAGE, PROT_READ | PROT_WRITE) == 0)
+        *word = value;
+}
+
+static void redirect_slots(uintptr_t base, const struct tables *tables, const ElfW(Rela) *first,
+                           const ElfW(Rela) *end)
+{
+    for (; first < end; first++) {
+        if (!IS_SLOT(ELF64_R_TYPE(first->r_info)))
+            continue;
+        const ElfW(Sym) *symbol = &tables->symbols[ELF64_R_SYM(first->r_info)];
+        if (symbol->st_shndx != SHN_UNDEF)
+            continue;
+        void (*ours)(void) = ours_for(tables->names + symbol->st_name);
+        if (ours != NULL)
+            write_word((uintptr_t *)(base + first->r_offset), (uintptr_t)ours);
+    }
+}
+
+/* Objects that were seen, so that each is gone through once. Under the loader's lock. */
+static struct {
+    uintptr_t base;
+    const void *headers;
+} seen[1024];
+static size_t seen_count;
+static unsigned long long seen_unloads;
+
+void lp_redirect_forget(unsigned long long unloads)
+{
+    if (unloads != seen_unloads)
+        seen_count = 0;
+    seen_unloads = unloads;
+}
+
+void lp_redirect(const struct dl_phdr_info *object)
+{
+    struct tables tables;
+    for (size_t i = 0; i < seen_count; i++)
+        if (seen[i].base == object->dlpi_addr && seen[i].headers == object->dlpi_phdr)
+            return;
+    if (seen_count < sizeof seen / sizeof *seen) {
+        seen[seen_count].base = object->dlpi_addr;
+        seen[seen_count++].headers = object->dlpi_phdr;
+    }
+    if (is_left_alone(object->dlpi_name) || !read_tables(object, &tables) ||
+        !imports_any(&tables))
+        return;
+    if (tables.jumps != NULL)
+        redirect_slots(object->dlpi_addr, &tables, tables.jumps,
+                       tables.jumps + tables.jumps_size / sizeof *tables.jumps);
+    size_t others = tables.others_size / sizeof *tables.others;
+    if (tables.others != NULL && tables.relative_count <= others)
+        redirect_slots(object->dlpi_addr, &tables, tables.others + tables.relative_count,
+                       tables.others + others);
+}

@@ -1,0 +1,61 @@
+"""A file that a pass made, kept in the cache by a key of all that it was made from.
+
+Beside it lies a note: its SHA-256 and what its maker told of it, or why there is none. So a result
+that was damaged or half written is known as such, and made anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from layerpack.elf import Refusal
+from layerpack.units import sha256_file, write_text
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """The result at `file`, and its note beside it (`.json`)."""
+
+    file: Path
+
+    def note(self) -> dict[str, Any] | None:
+        """`sha256` and what the maker told, or `refusal`; None where there is no result yet."""
+        try:
+            value = json.loads(self._note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def is_whole(self) -> bool:
+        """Whether the result is there as it was made, or is a refusal."""
+        note = self.note()
+        if note is None:
+            return False
+        if "refusal" in note:
+            return True
+        return self.file.is_file() and sha256_file(self.file) == note.get("sha256")
+
+    def make(
+        self, work: Callable[[Path], Mapping[str, Any] | Refusal], *, name: str = "made"
+    ) -> None:
+        """Have `work(path)` write the file (called `name`) and tell of it, or refuse."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=self.file.parent) as scratch:
+            made = Path(scratch) / name
+            told = work(made)
+            if isinstance(told, Refusal):
+                note: dict[str, Any] = {"refusal": told.reason}
+            else:
+                note = {**told, "sha256": sha256_file(made)}
+                made.chmod(0o644)
+                made.replace(self.file)
+        write_text(self._note, json.dumps(note))
+
+    @property
+    def _note(self) -> Path:
+        return self.file.with_suffix(".json")

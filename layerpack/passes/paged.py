@@ -1,0 +1,226 @@
+"""Store the code of shared libraries compressed within them (see elf/pack.py for how).
+
+A packed library needs the pager, a small library that this pass adds to the layers' lib/, and
+that brings its code in, a window at a time, when it is touched. Nothing is removed: what is not
+touched merely stays compressed.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Final
+
+from layerpack import elf
+from layerpack.elf.pager import PAGER_SONAME, license_file, pager_file
+from layerpack.elf.tables import undefined_and_defined_names
+from layerpack.passes.api import KEPT, RESERVE, Add, Edit, Keep, PassContext, Rewrite
+from layerpack.passes.code import Code
+from layerpack.passes.paged_jobs import PackJob, bind, run
+from layerpack.passes.patterns import matcher
+from layerpack.passes.runner import applied
+from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload, is_library_name
+from layerpack.recipe import Recipe
+
+#: The distribution that the pager is listed under.
+PAGER: Final = "layerpack-pager"
+#: Where it lies in the layers.
+PAGER_PATH: Final = f"{LIBRARIES}/{PAGER_SONAME}"
+#: For a payload that is only run to see what it touches: it is soon packed anew.
+_RECORDING_LEVEL: Final = 3
+#: Bytecode's size beside its sources': 1.2 for the bert recipe, more where comments are few.
+_BYTECODE_SHARE: Final = 1.5
+# Also within other words: to ask for a word's beginning takes ten times as long.
+_MANGLED: Final = re.compile(rb"_[ZR]\w+")
+
+
+class Paged:
+    """Code of shared libraries, compressed, and the pager that brings it in."""
+
+    name: ClassVar[str] = "paged"
+    summary: ClassVar[str] = "code of shared libraries, stored compressed and paged in"
+    after: ClassVar[frozenset[str]] = frozenset(
+        {
+            "bytecode",
+            "tests",
+            "docs",
+            "sources",
+            "metadata",
+            "spacy-languages",
+            "runtime-provided",
+            "duplicates",
+            "symbols",
+        }
+    )
+
+    def wanted(self, recipe: Recipe) -> bool:
+        """By default, though `auto` may find nothing to do; `native.store: plain` turns it off."""
+        return recipe.native.store != "plain"
+
+    def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
+        """Rewrite each library that becomes smaller; keep the others, with the reason."""
+        return _plan(payload, context, context.recipe.native.level)
+
+
+def pack_for_recording(payload: Payload, context: PassContext) -> Payload:
+    """The payload as the pass would leave it, but packed fast, and without recorded pages.
+
+    For a run with LAYERPACK_TRACE: page numbers depend on neither. `payload` and `context` are
+    those that the pass gets; the same payload comes back where it would pack nothing.
+    """
+    plain = replace(context, recordings={})
+    return applied(payload, list(_plan(payload, plain, _RECORDING_LEVEL)))
+
+
+def pager_licences(payload: Payload) -> dict[str, tuple[FileEntry, ...]]:
+    """The pager's licence texts as `metadata.licence_files` gives them; none without a pager."""
+    if PAGER_PATH not in payload:
+        return {}
+    # It has zstd's decoder in it, whose licence asks to be passed on.
+    licence = license_file()
+    return {PAGER: (FileEntry.of(licence, licence.name, PAGER),)}
+
+
+def packing_inputs(payload: Payload, context: PassContext) -> dict[str, str]:
+    """SHA-256 -> path of what the pass would pack: libraries as a trace names them.
+
+    Binds references where that is not done, and packs nothing. Libraries that the packer then
+    refuses are among them; none where the pass would leave all as they are.
+    """
+    if _fits(payload, context):
+        return {}
+    jobs = _jobs(payload, _chosen(payload, context)[0], context, _RECORDING_LEVEL)
+    bind(jobs, context)
+    return {digest: job.path for job in jobs if (digest := job.packs()) is not None}
+
+
+def _plan(payload: Payload, context: PassContext, level: int) -> Iterator[Edit]:
+    chosen, left = _chosen(payload, context)
+    if _fits(payload, context):
+        for entry in chosen:
+            yield Keep(path=entry.path, reason="stays as it is: the layers fit (native.store)")
+        return
+    yield from left
+    if not chosen:
+        return
+    # First: an hour's packing would be in vain without it.
+    pager = pager_file(context.profile.machine)
+    jobs = _jobs(payload, chosen, context, level)
+    run(jobs, context)
+    reason = "its code is stored compressed, and paged in when it is touched"
+    if context.recipe.native.store == "auto":
+        reason += ": the layers would not fit otherwise"
+    yield from _with_pager([job.edit(reason) for job in jobs], pager)
+
+
+def _jobs(
+    payload: Payload, chosen: list[FileEntry], context: PassContext, level: int
+) -> list[PackJob]:
+    bound = context.recipe.native.bind
+    names = _kept_names(payload, context.recipe) if bound else {}
+    return [
+        PackJob(
+            path=entry.path,
+            size=entry.size,
+            sha256=entry.sha256,
+            source=entry.source,
+            folder=context.cache / "paged",
+            keep=names[entry.path] if bound else None,
+            level=level,
+            runpath=posixpath.relpath(LIBRARIES, posixpath.dirname(entry.path)),
+            recordings=dict(context.recordings),
+        )
+        for entry in chosen
+    ]
+
+
+def _fits(payload: Payload, context: PassContext) -> bool:
+    """Whether `auto` leaves libraries as they are."""
+    return context.recipe.native.store == "auto" and context.room >= _needed(
+        payload, context.recipe
+    )
+
+
+def _needed(payload: Payload, recipe: Recipe) -> int:
+    """The room, in bytes, that must be left for a payload to fit as it is."""
+    if recipe.strip.bytecode != "unchecked-hash":
+        return RESERVE
+    # The bytecode comes later, and whatever it costs.
+    sources = sum(entry.size for entry in Code(payload).sources)
+    return RESERVE + int(sources * _BYTECODE_SHARE)
+
+
+def _with_pager(edits: list[Edit], pager: Path) -> Iterator[Edit]:
+    """The edits and the pager, where they save more than it takes."""
+    packed = [edit for edit in edits if isinstance(edit, Rewrite)]
+    saved = sum(
+        edit.paged.original_bytes - edit.source.stat().st_size for edit in packed if edit.paged
+    )
+    added = FileEntry.of(pager, PAGER_PATH, PAGER)
+    if packed and saved <= added.size:
+        why = "the pager would take more than packing libraries saves"
+        edits = [Keep(path=e.path, reason=why) if isinstance(e, Rewrite) else e for e in edits]
+    yield from edits
+    if any(isinstance(edit, Rewrite) for edit in edits):
+        yield Add(entry=added, reason="brings in the code of packed libraries")
+
+
+def _chosen(payload: Payload, context: PassContext) -> tuple[list[FileEntry], list[Edit]]:
+    """The libraries to pack, and Keep for those that are not to be."""
+    kept = matcher(context.recipe.strip.keep)
+    plain = matcher(context.recipe.native.keep_plain)
+    chosen: list[FileEntry] = []
+    left: list[Edit] = []
+    for entry in payload:
+        # Assets are the user's own data.
+        if not is_library_name(entry.path) or entry.path.startswith(f"{ASSETS}/"):
+            continue
+        if not elf.is_elf(entry.source):
+            continue
+        if kept(payload, entry.path):
+            left.append(Keep(path=entry.path, reason=KEPT))
+        elif plain(payload, entry.path):
+            left.append(Keep(path=entry.path, reason="kept plain by native.keep-plain"))
+        elif problem := _problem(entry, context.profile.machine):
+            left.append(Keep(path=entry.path, reason=problem))
+        else:
+            chosen.append(entry)
+    return chosen, left
+
+
+def _problem(entry: FileEntry, machine: str) -> str | None:
+    try:
+        library = elf.read_file(entry.source)
+    except elf.ElfError as error:
+        return error.reason
+    return None if library.machine == machine else f"it is for {library.machine}"
+
+
+def _kept_names(payload: Payload, recipe: Recipe) -> Mapping[str, frozenset[str]]:
+    """For each library, the names in it that another one has too, or that Python code spells out.
+
+    Such a name may be looked up from outside, so it stays bound as the loader finds it.
+    """
+    names = {
+        entry.path: undefined_and_defined_names(entry.source)
+        for entry in payload
+        if (is_library_name(entry.path) or "." not in posixpath.basename(entry.path))
+        and elf.is_elf(entry.source)
+    }
+    count = Counter(name for found in names.values() for name in found)
+    sources = [entry.source for entry in Code(payload).sources]
+    if recipe.function is not None:
+        sources += (recipe.folder / recipe.function.source).rglob("*.py")
+    spelled = {
+        word.decode(errors="surrogateescape")
+        for source in sources
+        for word in _MANGLED.findall(source.read_bytes())
+    }
+    return {
+        path: frozenset(name for name in found if count[name] > 1 or name in spelled)
+        for path, found in names.items()
+    }

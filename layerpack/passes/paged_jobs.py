@@ -1,0 +1,193 @@
+"""Packing one library: bound first, where the recipe wants it, then packed; both kept by content.
+
+A job may run in a process of its own. What it made lies in the cache; the note beside it tells
+the figures, or why the library stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from layerpack.elf import ElfError, Refusal
+from layerpack.elf.diet import DIET_VERSION, DietOptions, diet
+from layerpack.elf.index import pages_of
+from layerpack.elf.pack import PACK_VERSION, PackOptions, pack
+from layerpack.elf.ranges import pageable_ranges
+from layerpack.manifest import PagedRecord
+from layerpack.passes.api import Edit, Keep, PassContext, Rewrite
+from layerpack.passes.kept import KeptFile
+from layerpack.units import key_of, sha256_bytes
+from layerpack.workers import in_processes
+
+# Below this many bytes, starting processes costs more than they save.
+_WORTH_PROCESSES = 2 * 2**20
+_FIGURES: Final = ("mapped_bytes", "paged_bytes", "compressed_bytes", "hot_pages")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackJob:
+    """A library to pack.
+
+    `keep`: the names in it that others look up, or None where it is not to be bound; `level` is
+    zstd's; `runpath`: the pager's folder, from the library's; `recordings` as in PassContext;
+    `threads` compress (which changes no byte).
+    """
+
+    path: str
+    size: int
+    sha256: str
+    source: Path
+    folder: Path
+    keep: frozenset[str] | None
+    level: int
+    runpath: str
+    recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    threads: int = 1
+
+    @property
+    def identity(self) -> str:
+        """Equal for jobs that give the same result."""
+        return key_of(self.sha256, self._name, self._kept_names(), self.level, self.runpath)
+
+    def bind(self) -> None:
+        """Make what is to be packed."""
+        bound = self._bound()
+        if bound is not None and not bound.is_whole():
+            bound.make(self._bind)
+
+    def packs(self) -> str | None:
+        """The SHA-256 of what is to be packed; None while it is not bound."""
+        source = self._input()
+        return source[1] if source else None
+
+    def is_done(self) -> bool:
+        """Whether the result is there and whole."""
+        packed = self._packed()
+        return packed is not None and packed.is_whole()
+
+    def execute(self) -> None:
+        """Make the result."""
+        self.bind()
+        packed = self._packed()
+        if packed is not None and not packed.is_whole():
+            packed.make(self._pack)
+
+    def edit(self, reason: str) -> Edit:
+        """The edit that the result asks for; `reason` is that of a rewrite."""
+        packed = self._packed()
+        note = (packed.note() if packed else None) or {"refusal": "it was not packed"}
+        if packed is None or "refusal" in note:
+            return Keep(path=self.path, reason=note["refusal"])
+        figures = {name: note[name] for name in _FIGURES}
+        return Rewrite(
+            path=self.path,
+            source=packed.file,
+            reason=reason,
+            paged=PagedRecord(original_bytes=self.size, **figures),
+        )
+
+    @property
+    def _name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def _kept_names(self) -> str:
+        """A digest of `keep`; names need not be UTF-8."""
+        if self.keep is None:
+            return ""
+        names = sorted(name.encode(errors="surrogateescape") for name in self.keep)
+        return sha256_bytes(b"\0".join(names))
+
+    def _bound(self) -> KeptFile | None:
+        """The library with its references bound; None where that is not wanted."""
+        if self.keep is None:
+            return None
+        key = key_of("bound", DIET_VERSION, self.sha256, self._kept_names())
+        return KeptFile(self.folder / "bound" / f"{key}.so")
+
+    def _input(self) -> tuple[Path, str] | None:
+        """What is packed, and its SHA-256; None while the library is not bound yet."""
+        bound = self._bound()
+        note = bound.note() if bound else {"refusal": ""}
+        if note is None:
+            return None
+        if bound is None or "refusal" in note:
+            # One that cannot be bound can be packed all the same.
+            return self.source, self.sha256
+        return bound.file, note["sha256"]
+
+    def _packed(self) -> KeptFile | None:
+        """The packed library; None while it is not known from what it is made."""
+        source = self._input()
+        if source is None:
+            return None
+        hot = self.recordings.get(source[1], ())
+        key = key_of("packed", PACK_VERSION, source[1], self._name, self.level, self.runpath, hot)
+        return KeptFile(self.folder / "packed" / f"{key}.so")
+
+    def _bind(self, made: Path) -> dict[str, Any] | Refusal:
+        result = diet(self.source, made, DietOptions(keep=self.keep or frozenset()))
+        return result if isinstance(result, Refusal) else {}
+
+    def _pack(self, made: Path) -> dict[str, Any] | Refusal:
+        bound = self._input()
+        if bound is None:
+            raise ValueError(f"{self.path} is to be packed before it is bound")
+        # The pager's messages name the file as the packer saw it.
+        source = made.with_name(self._name)
+        source.symlink_to(bound[0].absolute())
+        options = PackOptions(
+            level=self.level,
+            hot=_existing(self.recordings.get(bound[1], ()), source),
+            pager_runpath=self.runpath,
+            threads=self.threads,
+        )
+        result = pack(source, made, options)
+        if isinstance(result, Refusal):
+            return result
+        if result.packed_bytes >= self.size:
+            return Refusal(reason="it would not become smaller")
+        return {name: getattr(result, name) for name in _FIGURES}
+
+
+def _existing(pages: tuple[int, ...], library: Path) -> tuple[int, ...]:
+    """The pages that there are: a recording lies in a file, which may be edited or outdated."""
+    try:
+        count = pages_of(pageable_ranges(library)) if pages else 0
+    except ElfError:
+        return ()
+    return tuple(dict.fromkeys(page for page in pages if page < count))
+
+
+def run(jobs: Iterable[PackJob], context: PassContext) -> None:
+    """Execute the jobs that are not done, over the processors."""
+    _share(PackJob.execute, [job for job in jobs if not job.is_done()], context)
+
+
+def bind(jobs: Iterable[PackJob], context: PassContext) -> None:
+    """Do the first half of the jobs' work, where it is not done."""
+    _share(PackJob.bind, [job for job in jobs if job.packs() is None], context)
+
+
+def _share(work: Callable[[PackJob], None], jobs: list[PackJob], context: PassContext) -> None:
+    waiting = list({job.identity: job for job in jobs}.values())
+    total = sum(job.size for job in waiting)
+    processors = os.cpu_count() or 1
+    # The largest first, and one that is more than a processor's share of all by several threads:
+    # else the others would end long before it.
+    ordered = [
+        replace(job, threads=processors if job.size * processors > total else 1)
+        for job in sorted(waiting, key=lambda job: -job.size)
+    ]
+    if total <= _WORTH_PROCESSES:
+        for job in ordered:
+            work(job)
+        return
+    done = 0
+    with in_processes(work, ordered) as completed:
+        for job in completed:
+            done += job.size
+            context.progress(done, total)

@@ -1,0 +1,1 @@
+"""Rewritten libraries, loaded for real."""

@@ -1,0 +1,55 @@
+"""Libraries with much code, compiled on the spot: enough to be worth storing compressed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+#: What `answer()` gives, having run all code of its library.
+ANSWER = 42
+
+
+def many_functions(count: int = 90) -> str:
+    """C source of `count` large functions, all called by `answer()`: some kB of code each."""
+    bodies = "\n".join(
+        f"__attribute__((noinline)) int part{n}(int x) {{\n"
+        + "".join(
+            f"    x = (x ^ {k * n + 3}) * {k + 5} + (x >> {k % 13 + 1});\n" for k in range(150)
+        )
+        + "    return x;\n}"
+        for n in range(count)
+    )
+    calls = " + ".join(f"part{n}(zero) * zero" for n in range(count))
+    return f"{bodies}\nint zero;\nint answer(void) {{ return {ANSWER} + {calls}; }}\n"
+
+
+def mangled_functions(count: int = 1500, *, space: str = "payload") -> str:
+    """C++ source with `count` exported functions of long names, all called by `answer()`."""
+    bodies = "\n".join(
+        f"__attribute__((noinline)) int a_function_with_a_rather_long_name_{n}"
+        f"(int x, const char *) {{ return x * {n} % {n + 2}; }}"
+        for n in range(count)
+    )
+    calls = "\n".join(
+        f"    sum += {space}::a_function_with_a_rather_long_name_{n}(0, nullptr);"
+        for n in range(count)
+    )
+    return (
+        f"namespace {space} {{\n{bodies}\n}}\n"
+        f'extern "C" int answer() {{\n    int sum = {ANSWER};\n{calls}\n    return sum;\n}}\n'
+    )
+
+
+def compiled(
+    path: Path, source: str, *options: str, language: str = "c", compiler: str = ""
+) -> Path:
+    """Compile `source` to the library `path`, by this machine's compiler unless told."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compiler = compiler or ("gcc" if language == "c" else "g++")
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O0", "-s", "-o", str(path), "-x", language, "-", *options],
+        input=source,
+        text=True,
+        check=True,
+    )
+    return path
