@@ -258,7 +258,18 @@ class _Run:
             interpreter=interpreter,
             progress=self.events.progress,
         )
-        outcome = self._run_passes(payload, context, function)
+
+        def prepare(one: Pass, payload: Payload, context: PassContext) -> PassContext:
+            paging = isinstance(one, Paged)
+            return self._arranged(payload, context, function) if paging else context
+
+        outcome = run_passes(
+            payload,
+            passes_for(self.recipe),
+            context,
+            on_pass=lambda one: self.events.step(f"pass {one.name}: {one.summary}"),
+            prepare=prepare,
+        )
         for record in outcome.records:
             change = record.bytes_after - record.bytes_before
             self.events.note(f"pass {record.name}: {record.files} files, {change:+,} bytes")
@@ -274,27 +285,12 @@ class _Run:
             self.events.warn(text)
         return outcome
 
-    def _run_passes(
+    def _arranged(
         self, payload: Payload, context: PassContext, function: tuple[FileEntry, ...] | None
-    ) -> Outcome:
-        """All passes; before the one that pages, the workloads are recorded on what it will get."""
-
-        def run(passes: Sequence[Pass], payload: Payload, context: PassContext) -> Outcome:
-            return run_passes(
-                payload,
-                passes,
-                context,
-                on_pass=lambda one: self.events.step(f"pass {one.name}: {one.summary}"),
-            )
-
-        passes = passes_for(self.recipe)
-        paged = next((i for i, one in enumerate(passes) if isinstance(one, Paged)), None)
-        if paged is None:
-            return run(passes, payload, context)
-        before = run(passes[:paged], payload, context)
-        context = replace(context, room=context.room + payload.size - before.payload.size)
+    ) -> PassContext:
+        """The context of the pass that pages, with what the workloads touch of `payload`."""
         recording = current_recording(
-            before.payload,
+            payload,
             context,
             Arranging(
                 function=function,
@@ -305,14 +301,7 @@ class _Run:
                 warn=self.events.warn,
             ),
         )
-        if recording is not None:
-            context = replace(context, recordings=recording.pages)
-        after = run(passes[paged:], before.payload, context)
-        return Outcome(
-            payload=after.payload,
-            remarks=before.remarks + after.remarks,
-            records=before.records + after.records,
-        )
+        return context if recording is None else replace(context, recordings=recording.pages)
 
     def _assets(self, payload: Payload) -> tuple[AssetRecord, ...]:
         context = AssetContext(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +30,7 @@ REDIRECTED: Final = frozenset(
 #: Null entries that GNU ld leaves too, for those who patch a library later.
 _SPARE: Final = 5
 _LONGEST_NAME: Final = 1 << 16
-_MOST_ENTRIES: Final = 1 << 16
+_LONGEST_CHAIN: Final = 1 << 16
 
 
 class Image:
@@ -193,8 +194,9 @@ def _hash_tables(image: Image, values: dict[int, int]) -> tuple[list[tuple[int, 
         end = chains
         if last >= first:
             # The chain's last entry has its lowest bit set.
-            while not image.words(chains + 4 * (last - first), 1)[0] & 1:
-                last += 1
+            for last in range(last, last + _LONGEST_CHAIN):  # noqa: B020
+                if image.words(chains + 4 * (last - first), 1)[0] & 1:
+                    break
             end = chains + 4 * (last - first + 1)
             count = max(count, last + 1)
         extents.append((start, end))
@@ -224,31 +226,29 @@ def _extents(values: dict[int, int], symbols: int) -> list[tuple[int, int]]:
 
 
 def _version_extents(image: Image, values: dict[int, int]) -> Iterator[tuple[int, int]]:
-    """Version records point at one another by distances; `read` has walked them and set bounds."""
-    for tag, number, record, auxiliary in (
-        (elf.DT_VERNEED, elf.DT_VERNEEDNUM, elf.VERNEED, (8, elf.VERNAUX)),
-        (elf.DT_VERDEF, elf.DT_VERDEFNUM, elf.VERDEF, (12, elf.VERDAUX)),
-    ):
-        vaddr = values.get(tag)
-        for _ in range(values.get(number, 0) if vaddr is not None else 0):
-            assert vaddr is not None  # noqa: S101
-            data = bytes(image.bytes_at(vaddr, record.size))
-            yield vaddr, vaddr + record.size
-            at, kind = auxiliary
-            entry = vaddr + int.from_bytes(data[at : at + 4], "little")
-            for _ in range(
-                int.from_bytes(data[2:4] if tag == elf.DT_VERNEED else data[6:8], "little")
-            ):
-                row = bytes(image.bytes_at(entry, kind.size))
-                yield entry, entry + kind.size
-                step = int.from_bytes(row[-4:], "little")
-                if step == 0:
-                    break
-                entry += step
-            step = int.from_bytes(data[-4:], "little")
-            if step == 0:
-                break
-            vaddr += step
+    """Version records point at one another by distances; `read` has set bounds to their number."""
+    needs = (values.get(elf.DT_VERNEED), values.get(elf.DT_VERNEEDNUM, 0))
+    for vaddr, row in _chain(image, *needs, elf.VERNEED):
+        yield vaddr, vaddr + elf.VERNEED.size
+        for entry, _ in _chain(image, vaddr + row[3], row[1], elf.VERNAUX):
+            yield entry, entry + elf.VERNAUX.size
+    definitions = (values.get(elf.DT_VERDEF), values.get(elf.DT_VERDEFNUM, 0))
+    for vaddr, row in _chain(image, *definitions, elf.VERDEF):
+        yield vaddr, vaddr + elf.VERDEF.size
+        for entry, _ in _chain(image, vaddr + row[5], row[3], elf.VERDAUX):
+            yield entry, entry + elf.VERDAUX.size
+
+
+def _chain(
+    image: Image, vaddr: int | None, count: int, record: struct.Struct
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Records with their addresses; the last field of each is the step to its successor."""
+    for _ in range(count if vaddr is not None else 0):
+        row = record.unpack(image.bytes_at(vaddr or 0, record.size))
+        yield vaddr or 0, row
+        if row[-1] == 0:
+            return
+        vaddr = (vaddr or 0) + row[-1]
 
 
 class _Symbols:

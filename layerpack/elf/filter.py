@@ -77,7 +77,9 @@ def _x86_64(data: bytes, vaddr: int, bits: int, sign: int) -> bytes:
     changed = bytearray(data)
     whole = memoryview(changed)
     # The same bytes as numbers, from each of the four ways to be aligned.
-    views = [whole[at : at + (len(data) - at) // 4 * 4].cast("i") for at in range(min(4, len(data)))]
+    views = [
+        whole[at : at + (len(data) - at) // 4 * 4].cast("i") for at in range(min(4, len(data)))
+    ]
     half = 1 << (bits - 1)
     mask = (1 << bits) - 1
     # + half, & mask, - half is the sign-extended remainder; half is added to the base beforehand.

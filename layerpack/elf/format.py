@@ -48,6 +48,7 @@ PT_DYNAMIC: Final = 2
 PT_INTERP: Final = 3
 PT_PHDR: Final = 6
 PT_GNU_EH_FRAME: Final = 0x6474E550
+PT_GNU_STACK: Final = 0x6474E551
 #: Ours, among those that the gABI leaves to operating systems: the index of a packed library.
 PT_LAYERPACK: Final = 0x6C706167
 PF_X: Final = 1

@@ -102,16 +102,15 @@ def pages_of(ranges: Iterable[Range]) -> int:
     return sum(one.pages for one in ranges)
 
 
-def index_size(ranges: int, pages: int, windows: int, runs: int, name: str) -> int:
-    """Bytes of an index with so many parts."""
-    return _Places.of(ranges, pages, windows, runs, name).size
+def index_size(index: Index) -> int:
+    """How many bytes `write_index` gives."""
+    return _places(index).size
 
 
-def write_index(index: Index) -> bytes:
-    """The bytes of an index."""
-    runs = [run for window in index.windows for run in window.runs]
+def write_index(index: Index, *, frames: int | None = None) -> bytes:
+    """The bytes of an index; `frames` is where the frames are, if not where it says."""
+    places = _places(index)
     pages = pages_of(index.ranges)
-    places = _Places.of(len(index.ranges), pages, len(index.windows), len(runs), index.name)
     out = bytearray(places.size)
     first_page = 0
     for number, one in enumerate(index.ranges):
@@ -130,8 +129,8 @@ def write_index(index: Index) -> bytes:
             first_run += 1
     out[places.name : places.name + len(index.name.encode())] = index.name.encode()
     header = (
-        *(places.size, index.source, index.frames, index.frames_size),
-        *(pages, len(index.ranges), len(index.windows), len(runs)),
+        *(places.size, index.source, index.frames if frames is None else frames),
+        *(index.frames_size, pages, len(index.ranges), len(index.windows), first_run),
         *(places.ranges, places.pages, places.windows, places.runs),
         *(index.filter, index.filter_bits, places.name),
         max((window.raw for window in index.windows), default=0),
@@ -203,19 +202,15 @@ class _Places:
     name: int
     size: int
 
-    @classmethod
-    def of(cls, ranges: int, pages: int, windows: int, runs: int, name: str) -> _Places:
-        at = HEADER.size
-        places = []
-        parts = (ranges * RANGE.size, pages * 4, windows * WINDOW.size, runs * RUN.size)
-        for size in (*parts, len(name.encode()) + 1):
-            places.append(at)
-            at += -(-size // 8) * 8
-        return cls(
-            ranges=places[0],
-            pages=places[1],
-            windows=places[2],
-            runs=places[3],
-            name=places[4],
-            size=at,
-        )
+
+def _places(index: Index) -> _Places:
+    runs = sum(len(window.runs) for window in index.windows)
+    sizes = (
+        *(len(index.ranges) * RANGE.size, pages_of(index.ranges) * 4),
+        *(len(index.windows) * WINDOW.size, runs * RUN.size, len(index.name.encode()) + 1),
+    )
+    places = [HEADER.size]
+    for size in sizes:
+        places.append(places[-1] + -(-size // 8) * 8)
+    ranges, pages, windows, runs_at, name, end = places
+    return _Places(ranges=ranges, pages=pages, windows=windows, runs=runs_at, name=name, size=end)

@@ -135,8 +135,6 @@ def _check(source: SharedObject) -> None:
         if load.vaddr // PAGE <= page:
             raise ElfError("two of its segments share a page")
         page = (load.vaddr + max(load.memsz, 1) - 1) // PAGE
-    if not source.segments[source.segments.index(first)].filesz:
-        raise ElfError("its first segment is empty")
     for segment in source.segments:
         if segment.filesz and not any(
             load.holds(segment.vaddr, segment.filesz) for load in source.loads
@@ -155,7 +153,7 @@ def _split(load: Segment, ranges: tuple[Range, ...]) -> list[Segment]:
                 pieces.append(_piece(load, start, size, size))
             start = hole.end
     rest = load.vaddr + load.memsz - start
-    if rest or not load.memsz:
+    if rest:
         pieces.append(_piece(load, start, end - start, rest))
     return pieces
 

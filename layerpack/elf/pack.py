@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import zstandard
-
-from layerpack.elf import dynamic, index, layout, ranges, rebuild
-from layerpack.elf import filter as branches
 from layerpack.elf import format as elf
+from layerpack.elf import layout, rebuild
+from layerpack.elf.dynamic import PAGER, Dynamic, Image, read_dynamic, rewritten
 from layerpack.elf.format import ElfError
-from layerpack.elf.index import PAGE, Index, Range, Run, Window
+from layerpack.elf.index import PAGE, Index, Range, index_size, pages_of, write_index
+from layerpack.elf.ranges import choose, validated
 from layerpack.elf.read import SharedObject, read
 from layerpack.elf.strip import Refusal
+from layerpack.elf.windows import Compressed, compress, cut
 from layerpack.units import write_aside
 
 #: Part of a cache's key: another number means that other bytes may come out.
@@ -33,6 +31,7 @@ PACK_VERSION: Final = 1
 _FEWEST_PAGES: Final = 16
 #: A packed library of this share of the original's bytes, or more, is not worth it either.
 _LARGEST_SHARE: Final = 0.9
+# Names are found by a 32-bit distance from the string table.
 _FURTHEST_NAME: Final = 1 << 32
 
 
@@ -44,7 +43,7 @@ class PackOptions:
     of pages that lie together, in this order, in front; numbers go through the pageable ranges.
     `pager_runpath` is where the pager lies, from the library's folder (`../../lib`); None leaves
     that to LD_LIBRARY_PATH. `threads` compress. `ranges` replaces the choice of ranges, for a
-    library that was rewritten and so lost its sections.
+    library that was rewritten and so lost its sections; what must stay is left out of them.
     """
 
     level: int = 19
@@ -57,8 +56,9 @@ class PackOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackResult:
-    """Bytes: `mapped` is loaded as it is, `paged` is the pageable part, uncompressed, and
-    `compressed` what it takes; `original` and `packed` are whole files. Then counts."""
+    """What was written. Bytes: `mapped_bytes` are loaded as they are; `paged_bytes` are the
+    pageable part, uncompressed, and `compressed_bytes` what it takes; `original_bytes` and
+    `packed_bytes` are whole files. `renamed_imports` are those that the pager answers."""
 
     mapped_bytes: int
     paged_bytes: int
@@ -72,16 +72,19 @@ class PackResult:
 
 
 def pack(source: Path, destination: Path, options: PackOptions) -> PackResult | Refusal:
-    """Write the packed `source` to `destination` (written aside, then renamed).
+    """Write the packed `source` to `destination` (aside, then renamed; it may be `source`).
 
     A library that cannot be packed, or would not gain, is a Refusal, and nothing is written.
     Raises OSError, and ValueError for options that make no sense.
     """
-    _check_options(options)
-    if source.stat().st_size < elf.HEADER.size:
-        return Refusal(reason="it is too short for an ELF header")
+    if options.window_size <= 0 or options.window_size % PAGE:
+        raise ValueError(f"a window of {options.window_size} bytes is not a number of pages")
+    if len(set(options.hot)) != len(options.hot):
+        raise ValueError("a page is hot twice")
     try:
         with source.open("rb") as stream:
+            if source.stat().st_size < elf.HEADER.size:
+                return Refusal(reason="it is too short for an ELF header")
             # Not closed here: the frames of a raised ElfError may still look into it.
             view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         return _packed(view, source, destination, options)
@@ -93,19 +96,38 @@ def _packed(
     view: memoryview, source: Path, destination: Path, options: PackOptions
 ) -> PackResult | Refusal:
     library = read(view)
-    section = dynamic.read_dynamic(view, library)
+    section = read_dynamic(view, library)
     problem = _problem(view, library, section)
     if problem is not None:
         return Refusal(reason=problem)
     if options.ranges is None:
-        chosen = ranges.choose(view, library, section)
+        ranges = choose(view, library, section)
     else:
-        chosen = ranges.validated(library, section, options.ranges)
-    pages = index.pages_of(chosen)
+        ranges = validated(library, section, options.ranges)
+    pages = pages_of(ranges)
     if pages < _FEWEST_PAGES:
         why = ", as its code runs before the pager does" if section.calls_early else ""
         return Refusal(reason=f"it has only {pages} pages that can be paged{why}")
-    plan = _plan(view, library, section, chosen, source.name, options)
+    compressed = compress(
+        Image(view, library.loads),
+        library.machine,
+        ranges,
+        list(cut(ranges, options.hot, options.window_size // PAGE)),
+        level=options.level,
+        threads=options.threads,
+    )
+    index = Index(
+        source=hashlib.sha256(view).digest(),
+        name=source.name.encode("utf-8", "replace").decode(),
+        frames=0,
+        frames_size=compressed.size,
+        filter=compressed.filter,
+        filter_bits=compressed.filter_bits,
+        ranges=ranges,
+        windows=compressed.windows,
+    )
+    search = _search_path(library, options.pager_runpath)
+    plan = _plan(view, library, section, index, search, compressed)
     if plan.size >= _LARGEST_SHARE * len(view):
         return Refusal(reason="it would hardly become smaller")
     with write_aside(destination) as aside:
@@ -113,53 +135,62 @@ def _packed(
             _write(out, view, plan)
         problem = rebuild.verify(source, aside)
         if problem is not None:
-            raise _NotTheSameError(f"what was packed is not the same library: {problem}")
+            # Raised, so that nothing takes the destination's place.
+            raise ElfError(f"it would not be the same: {problem}")
     return PackResult(
         mapped_bytes=sum(piece.segment.filesz for piece in plan.layout.pieces),
         paged_bytes=pages * PAGE,
-        compressed_bytes=sum(len(frame) for frame in plan.frames),
+        compressed_bytes=compressed.size,
         original_bytes=len(view),
         packed_bytes=plan.size,
         pages=pages,
         hot_pages=len(options.hot),
-        windows=plan.windows,
+        windows=len(compressed.windows),
         renamed_imports=tuple(one.name for one in section.imports),
     )
 
 
-class _NotTheSameError(ElfError):
-    """Leaves `write_aside` so that nothing is written."""
-
-
-def _check_options(options: PackOptions) -> None:
-    if options.window_size <= 0 or options.window_size % PAGE:
-        raise ValueError(f"a window of {options.window_size} bytes is not a number of pages")
-    if len(set(options.hot)) != len(options.hot):
-        raise ValueError("a page is hot twice")
-
-
-def _problem(view: memoryview, library: SharedObject, section: dynamic.Dynamic) -> str | None:
+def _problem(view: memoryview, library: SharedObject, section: Dynamic) -> str | None:
     """Why a library must stay as it is, None if it can be packed."""
     types = {segment.type for segment in library.segments}
     flags = section.value(elf.DT_FLAGS_1) or 0
-    if elf.PT_LAYERPACK in types:
-        return "it is packed already"
-    if library.kind != "ET_DYN" or elf.PT_INTERP in types or flags & elf.DF_1_PIE:
-        return "it is a program"
-    if library.has_text_relocations:
-        return "it has text relocations"
-    if flags & elf.DF_1_INITFIRST:
-        return "it is initialised before the pager can be"
-    if library.soname == dynamic.PAGER:
-        return "it is the pager"
+    is_program = library.kind != "ET_DYN" or elf.PT_INTERP in types or flags & elf.DF_1_PIE
+    problems = (
+        (elf.PT_LAYERPACK in types, "it is packed already"),
+        (is_program, "it is a program"),
+        (library.has_text_relocations, "it has text relocations"),
+        (flags & elf.DF_1_INITFIRST, "it is initialised before the pager can be"),
+        (library.soname == PAGER, "it is the pager"),
+        (section.value(elf.DT_STRTAB) is None, "it has no string table"),
+        (_appended(view, library), "it carries data after its end, which it may read"),
+    )
+    return next((reason for applies, reason in problems if applies), None)
+
+
+def _appended(view: memoryview, library: SharedObject) -> bool:
+    """Whether bytes follow all that the headers describe (self-extracting files)."""
     described = [segment.offset + segment.filesz for segment in library.segments]
     described += [s.offset + s.size for s in library.sections if s.type != elf.SHT_NOBITS]
     if library.sections:
         end = library.section_headers + len(library.sections) * elf.SECTION_HEADER.size
         described.append(end)
-    if any(bytes(view[max(described) :]).strip(b"\0")):
-        return "it carries data after its end, which it may read"
-    return None
+    return any(bytes(view[max(described) :]).strip(b"\0"))
+
+
+def _search_path(library: SharedObject, folder: str | None) -> tuple[int, str] | None:
+    """The library's new DT_RUNPATH or DT_RPATH, None if it keeps what it has.
+
+    A new DT_RUNPATH would turn off what a library inherits from the DT_RPATHs of those that
+    load it, so one is only added to.
+    """
+    if folder is None:
+        return None
+    entry = f"$ORIGIN/{folder}"
+    if library.runpath is not None:
+        return elf.DT_RUNPATH, f"{library.runpath}:{entry}" if library.runpath else entry
+    if library.rpath:
+        return elf.DT_RPATH, f"{library.rpath}:{entry}"
+    return elf.DT_RPATH, entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,96 +204,59 @@ class _Plan:
     dynamic: bytes
     tail: bytes
     frames: tuple[bytes, ...]
-    windows: int
-
-    @property
-    def size(self) -> int:
-        frames = sum(len(frame) for frame in self.frames)
-        return self.layout.tail_offset + len(self.tail) + frames
+    size: int
 
 
-def _plan(
+def _plan(  # noqa: PLR0917
     view: memoryview,
     library: SharedObject,
-    section: dynamic.Dynamic,
-    chosen: tuple[Range, ...],
-    name: str,
-    options: PackOptions,
+    section: Dynamic,
+    index: Index,
+    search: tuple[int, str] | None,
+    compressed: Compressed,
 ) -> _Plan:
-    strings = _Strings()
-    needed = strings.add(dynamic.PAGER)
-    path = _search_path(library, options.pager_runpath)
-    path_at = strings.add(path[1]) if path else 0
-    names = [strings.add(one.redirected) for one in section.imports]
-    table = section.value(elf.DT_STRTAB)
-    if table is None:
-        raise ElfError("it has no string table")
-
     # The section's size does not depend on the offsets in it.
-    size = len(dynamic.rewritten(section, needed=0, path=(path[0], 0) if path else None))
-    places = layout.plan(library, chosen, size)
-    base = places.tail_vaddr + places.headers - table
-    if not 0 < base < _FURTHEST_NAME - len(strings.data):
+    size = len(rewritten(section, needed=0, path=(search[0], 0) if search else None))
+    places = layout.plan(library, index.ranges, size)
+
+    # New strings are found by their distance from the library's own table, whose size the loader
+    # does not check.
+    base = places.tail_vaddr + places.headers - (section.value(elf.DT_STRTAB) or 0)
+    strings = b""
+    offsets = []
+    for text in (PAGER, search[1] if search else "", *(one.redirected for one in section.imports)):
+        offsets.append(base + len(strings))
+        strings += text.encode() + b"\0"
+    if not 0 < base < _FURTHEST_NAME - len(strings):
         raise ElfError("it is too large for its string table")
 
-    built, frames = _compressed(view, library, chosen, name, options)
-    index_at = _aligned(places.headers + len(strings.data), 8)
-    tail_head = _aligned(index_at + len(index.write_index(built)), 16)
-    total = sum(len(frame) for frame in frames)
-    built = replace(built, frames=places.tail_vaddr + tail_head, frames_size=total)
-    packed_index = index.write_index(built)
+    index_at = _aligned(places.headers + len(strings), 8)
+    frames_at = _aligned(index_at + index_size(index), 16)
+    tail = bytearray(frames_at)
+    written = write_index(index, frames=places.tail_vaddr + frames_at)
     headers = layout.program_headers(
         library,
         places,
         dynamic_size=size,
-        tail_size=tail_head + total,
-        index=(index_at, len(packed_index)),
+        tail_size=frames_at + compressed.size,
+        index=(index_at, len(written)),
     )
-    tail = bytearray(tail_head)
-    for at, data in ((0, headers), (places.headers, strings.data), (index_at, packed_index)):
+    for at, data in ((0, headers), (places.headers, strings), (index_at, written)):
         tail[at : at + len(data)] = data
     return _Plan(
         layout=places,
         header=layout.elf_header(view, places),
-        changes=tuple(_renamed(section, [base + at for at in names])),
-        dynamic=dynamic.rewritten(
-            section, needed=base + needed, path=(path[0], base + path_at) if path else None
+        changes=tuple(_renamed(section, offsets[2:])),
+        dynamic=rewritten(
+            section, needed=offsets[0], path=(search[0], offsets[1]) if search else None
         ),
         tail=bytes(tail),
-        frames=tuple(frames),
-        windows=len(built.windows),
+        frames=compressed.frames,
+        size=places.tail_offset + frames_at + compressed.size,
     )
 
 
-class _Strings:
-    """The new strings, which the loader finds by their distance from the library's own table."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def add(self, text: str) -> int:
-        at = len(self.data)
-        self.data += text.encode() + b"\0"
-        return at
-
-
-def _search_path(library: SharedObject, folder: str | None) -> tuple[int, str] | None:
-    """The library's new DT_RUNPATH or DT_RPATH, None if it keeps what it has.
-
-    A new DT_RUNPATH would turn off what a library inherits from the DT_RPATHs of those that
-    load it, so that is only added to.
-    """
-    if folder is None:
-        return None
-    entry = f"$ORIGIN/{folder}"
-    if library.runpath is not None:
-        return elf.DT_RUNPATH, f"{library.runpath}:{entry}"
-    if library.rpath is not None:
-        return elf.DT_RPATH, f"{library.rpath}:{entry}"
-    return elf.DT_RPATH, entry
-
-
-def _renamed(section: dynamic.Dynamic, names: list[int]) -> Iterator[tuple[int, bytes]]:
+def _renamed(section: Dynamic, names: list[int]) -> Iterator[tuple[int, bytes]]:
     """The imports' new names, and that they have no version."""
     symbols, versions = section.value(elf.DT_SYMTAB), section.value(elf.DT_VERSYM)
     for one, name in zip(section.imports, names, strict=True):
@@ -270,106 +264,6 @@ def _renamed(section: dynamic.Dynamic, names: list[int]) -> Iterator[tuple[int, 
             yield symbols + one.symbol * elf.SYMBOL.size, name.to_bytes(4, "little")
         if versions is not None:
             yield versions + 2 * one.symbol, elf.VER_NDX_GLOBAL.to_bytes(2, "little")
-
-
-def _compressed(
-    view: memoryview,
-    library: SharedObject,
-    chosen: tuple[Range, ...],
-    name: str,
-    options: PackOptions,
-) -> tuple[Index, list[bytes]]:
-    """The index (but for the frames' address) and the frames, in the order of the windows."""
-    kind = branches.FILTERS[library.machine]
-    bits = branches.bits_for(max((r.end for r in chosen if r.flags & elf.PF_X), default=0))
-    if bits is None:
-        kind, bits = branches.NONE, 0
-    image = dynamic.Image(view, library.loads)
-    places = list(_numbered(chosen))
-    local = threading.local()
-
-    def compress(runs: tuple[Run, ...]) -> tuple[bytes, int]:
-        if not hasattr(local, "compressor"):
-            local.compressor = zstandard.ZstdCompressor(level=options.level, write_checksum=True)
-        plain, filtered = [], []
-        for run in runs:
-            first, one = next(p for p in reversed(places) if p[0] <= run.page)
-            vaddr = one.vaddr + (run.page - first) * PAGE
-            data = bytes(image.bytes_at(vaddr, run.pages * PAGE))
-            plain.append(data)
-            code = one.flags & elf.PF_X
-            filtered.append(branches.encode(data, vaddr, kind, bits) if code else data)
-        frame: bytes = local.compressor.compress(b"".join(filtered))
-        return frame, index.checksum(b"".join(plain))
-
-    windows: list[Window] = []
-    frames: list[bytes] = []
-    offsets: dict[bytes, int] = {}
-    end = 0
-    cuts = list(cut(chosen, options.hot, options.window_size // PAGE))
-    with ThreadPoolExecutor(max_workers=options.threads) as pool:
-        for runs, (frame, check) in zip(cuts, pool.map(compress, cuts), strict=True):
-            # Equal windows (zeroes, mostly) are stored once.
-            if frame not in offsets:
-                offsets[frame] = end
-                frames.append(frame)
-                end += len(frame)
-            windows.append(
-                Window(runs=runs, offset=offsets[frame], size=len(frame), checksum=check)
-            )
-    built = Index(
-        source=hashlib.sha256(view).digest(),
-        name=name,
-        frames=0,
-        frames_size=0,
-        filter=kind,
-        filter_bits=bits,
-        ranges=chosen,
-        windows=tuple(windows),
-    )
-    return built, frames
-
-
-def cut(
-    chosen: tuple[Range, ...], hot: tuple[int, ...], window_pages: int
-) -> Iterator[tuple[Run, ...]]:
-    """Cut ranges into windows of at most `window_pages` pages: the hot ones, then the rest.
-
-    Hot windows hold hot pages in their order, whatever range they are in; cold ones the other
-    pages of one range. Raises ValueError where a hot page does not exist.
-    """
-    count = index.pages_of(chosen)
-    if any(not 0 <= page < count for page in hot):
-        raise ValueError(f"a hot page is not among the {count} pages")
-    places = list(_numbered(chosen))
-    starts = {first for first, _ in places}
-    for at in range(0, len(hot), window_pages):
-        yield _runs(sorted(hot[at : at + window_pages]), starts)
-    taken = set(hot)
-    for first, one in places:
-        pages = [page for page in range(first, first + one.pages) if page not in taken]
-        for at in range(0, len(pages), window_pages):
-            yield _runs(pages[at : at + window_pages], starts)
-
-
-def _runs(pages: list[int], starts: set[int]) -> tuple[Run, ...]:
-    """Ascending pages as runs, none of which crosses from one range into another."""
-    runs: list[Run] = []
-    for page in pages:
-        last = runs[-1] if runs else None
-        if last is not None and page == last.page + last.pages and page not in starts:
-            runs[-1] = Run(page=last.page, pages=last.pages + 1)
-        else:
-            runs.append(Run(page=page, pages=1))
-    return tuple(runs)
-
-
-def _numbered(chosen: tuple[Range, ...]) -> Iterator[tuple[int, Range]]:
-    """Ranges with the numbers of their first pages."""
-    first = 0
-    for one in chosen:
-        yield first, one
-        first += one.pages
 
 
 def _write(out: BinaryIO, view: memoryview, plan: _Plan) -> None:

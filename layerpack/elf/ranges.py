@@ -23,11 +23,10 @@ from layerpack.elf.format import ElfError
 from layerpack.elf.index import PAGE, Range
 from layerpack.elf.read import Section, Segment, SharedObject, read
 
-
 _UNWINDING = frozenset({".eh_frame", ".eh_frame_hdr", ".gcc_except_table"})
 _KEPT_CODE = (".plt", ".init", ".fini")
-# Segments that say nothing of what the loader reads: those it maps, and the unwinder's table.
-_NOT_READ = frozenset({elf.PT_LOAD, elf.PT_GNU_EH_FRAME})
+# Segments that say nothing of what the loader reads.
+_NOT_READ = frozenset({elf.PT_LOAD, elf.PT_GNU_EH_FRAME, elf.PT_GNU_STACK})
 _CODE = elf.PF_R | elf.PF_X
 # .eh_frame_hdr as all linkers write it: version 1; pointer and count as 4 bytes, relative to
 # their place and plain; table of 4-byte pairs, relative to the header (LSB, "Exception Frames").
@@ -74,8 +73,8 @@ def validated(source: SharedObject, dynamic: Dynamic, ranges: Iterable[Range]) -
         for load in source.loads:
             if not _can_be_absent(load, one.flags):
                 continue
-            start = max(one.vaddr, _up(load.vaddr), result[-1].end if result else 0)
-            end = min(one.end, _down(load.vaddr + load.filesz))
+            start = max(_up(one.vaddr), _up(load.vaddr), result[-1].end if result else 0)
+            end = min(_down(one.end), _down(load.vaddr + load.filesz))
             for first, last in _without(kept, start, end):
                 result.append(Range(vaddr=first, pages=(last - first) // PAGE, flags=one.flags))
     return tuple(result)
