@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import zstandard
 
-from layerpack.elf import filter as branches
+from layerpack.elf.filter import FILTERS, NONE, bits_for, encode
 from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Image
 from layerpack.elf.index import PAGE, Range, Run, Window, checksum, pages_of
@@ -65,10 +65,10 @@ def compress(
 
     The bytes that come out depend on `level` and the zstd library alone, not on `threads`.
     """
-    kind = branches.FILTERS[machine]
-    bits = branches.bits_for(max((one.end for one in ranges if one.flags & elf.PF_X), default=0))
+    kind = FILTERS[machine]
+    bits = bits_for(max((one.end for one in ranges if one.flags & elf.PF_X), default=0))
     if bits is None:
-        kind, bits = branches.NONE, 0
+        kind, bits = NONE, 0
     places = _numbered(ranges)
     # A compressor serves one thread at a time.
     local = threading.local()
@@ -83,7 +83,7 @@ def compress(
             data = bytes(image.bytes_at(vaddr, run.pages * PAGE))
             plain.append(data)
             code = one.flags & elf.PF_X
-            filtered.append(branches.encode(data, vaddr, kind, bits) if code else data)
+            filtered.append(encode(data, vaddr, kind, bits) if code else data)
         frame: bytes = local.compressor.compress(b"".join(filtered))
         return frame, checksum(b"".join(plain))
 

@@ -6,45 +6,21 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
 from layerpack.elf.pager import PAGER_SONAME
-from tests.support.code import ANSWER, compiled, many_functions
+from tests.support.code import ANSWER, CODE_NAME, CODE_PATH, code_wheel
 from tests.support.command import layerpack
 from tests.support.index import LocalIndex
 from tests.support.recipes import HERE, minimal
-from tests.support.wheels import make_wheel
-
-MODULE = """
-#include <Python.h>
-static PyObject *run(PyObject *self, PyObject *none) { return PyLong_FromLong(answer()); }
-static PyMethodDef methods[] = {{"run", run, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_code", "", -1, methods};
-PyMODINIT_FUNC PyInit__code(void) { return PyModule_Create(&module); }
-"""
-NAME = f"alpha/_code{sysconfig.get_config_var('EXT_SUFFIX')}"
-PATH = f"python/{NAME}"
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """alpha, with an extension module of much code."""
-    folder = tmp_path_factory.mktemp("wheel")
-    library = compiled(
-        folder / "code.so",
-        many_functions(150) + MODULE,
-        f"-I{sysconfig.get_path('include')}",
-    )
-    version = f"cp{HERE.removeprefix('python').replace('.', '')}"
-    return make_wheel(
-        folder,
-        "alpha",
-        tag=f"{version}-{version}-manylinux_2_17_x86_64",
-        files={"alpha/__init__.py": "", NAME: library.read_bytes()},
-    )
+    return code_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def unzipped(build: Path, root: Path) -> Path:
@@ -95,11 +71,11 @@ def test_a_module_with_compressed_code_is_imported_from_the_layers(
     # What the records say is what the files are.
     inventory = json.loads((build / "files.json").read_text())
     files = {file["path"]: file for file in inventory["files"]}
-    assert files[PATH]["size"] == (opt / PATH).stat().st_size
-    paged = files[PATH]["paged"]
-    assert paged["original_bytes"] > 2 * files[PATH]["size"]
-    assert paged["mapped_bytes"] + paged["compressed_bytes"] < files[PATH]["size"]
-    assert [file["path"] for file in inventory["files"] if file["paged"]] == [PATH]
+    assert files[CODE_PATH]["size"] == (opt / CODE_PATH).stat().st_size
+    paged = files[CODE_PATH]["paged"]
+    assert paged["original_bytes"] > 2 * files[CODE_PATH]["size"]
+    assert paged["mapped_bytes"] + paged["compressed_bytes"] < files[CODE_PATH]["size"]
+    assert [file["path"] for file in inventory["files"] if file["paged"]] == [CODE_PATH]
     assert "Redistribution" in "".join(p.read_text() for p in (opt / "licenses").iterdir())
     manifest = json.loads((build / "manifest.json").read_text())
     kinds = {one["name"]: (one["kind"], one["naive_bytes"]) for one in manifest["distributions"]}
@@ -107,8 +83,8 @@ def test_a_module_with_compressed_code_is_imported_from_the_layers(
     report = layerpack(
         "size-report", "build/small", "--format", "json", folder=tmp_path, cache=cache
     )
-    assert json.loads(report.output)["paged_total"]["size"] == files[PATH]["size"]
-    told = layerpack("explain", NAME, "--build", "build/small", folder=tmp_path, cache=cache)
+    assert json.loads(report.output)["paged_total"]["size"] == files[CODE_PATH]["size"]
+    told = layerpack("explain", CODE_NAME, "--build", "build/small", folder=tmp_path, cache=cache)
     assert "are brought in when they are touched" in told.output, told.errors
 
     # Built again for another reason, nothing is packed.
@@ -133,7 +109,9 @@ def test_a_build_fits_because_code_is_compressed(
     assert ended.code == 0, ended.errors
     inventory = json.loads((tmp_path / "build/small/files.json").read_text())
     (remark,) = [
-        one for one in inventory["remarks"] if one["path"] == PATH and one["pass_name"] == "paged"
+        one
+        for one in inventory["remarks"]
+        if one["path"] == CODE_PATH and one["pass_name"] == "paged"
     ]
     assert remark["reason"].endswith("the layers would not fit otherwise")
     # With the module as it was, and no pager, the layers would be over.

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+import sysconfig
 from pathlib import Path
+from typing import Final
+
+from tests.support.recipes import HERE
+from tests.support.wheels import make_wheel
 
 #: What `answer()` gives, having run all code of its library.
 ANSWER = 42
+#: The extension module of `code_wheel` below site-packages, and the path in the layers.
+CODE_NAME: Final = f"alpha/_code{sysconfig.get_config_var('EXT_SUFFIX')}"
+CODE_PATH: Final = f"python/{CODE_NAME}"
+_MODULE = """
+#include <Python.h>
+static PyObject *run(PyObject *self, PyObject *none) { return PyLong_FromLong(answer()); }
+static PyMethodDef methods[] = {{"run", run, METH_NOARGS, ""}, {0}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_code", "", -1, methods};
+PyMODINIT_FUNC PyInit__code(void) { return PyModule_Create(&module); }
+"""
 
 
 def many_functions(count: int = 90) -> str:
@@ -53,3 +68,20 @@ def compiled(
         check=True,
     )
     return path
+
+
+def code_wheel(folder: Path, version: str = "1.0", *, count: int = 150) -> Path:
+    """A wheel of alpha for this Python: an extension module of much code, whose `run()` runs it."""
+    library = compiled(
+        folder / "code.so",
+        many_functions(count) + _MODULE,
+        f"-I{sysconfig.get_path('include')}",
+    )
+    python = f"cp{HERE.removeprefix('python').replace('.', '')}"
+    return make_wheel(
+        folder,
+        "alpha",
+        version,
+        tag=f"{python}-{python}-manylinux_2_17_x86_64",
+        files={"alpha/__init__.py": "", CODE_NAME: library.read_bytes()},
+    )

@@ -22,8 +22,8 @@ void lp_contexts_start(void)
         uint8_t *start = all + i * each;
         lp_mprotect(start, LP_PAGE, PROT_NONE);
         contexts[i].stack_top = start + LP_PAGE + STACK_SIZE;
-        contexts[i].decompressor = start + LP_PAGE + STACK_SIZE;
-        contexts[i].decompressor_size = memory;
+        contexts[i].memory = start + LP_PAGE + STACK_SIZE;
+        contexts[i].memory_size = memory;
     }
 }
 

@@ -57,12 +57,14 @@ static void decompress(const struct job *job, const struct lp_window *window,
 {
     struct lp_library *library = job->library;
     const struct lp_index *index = library->index;
-    void *decompressor =
-        lp_inflate_start(job->context->decompressor, job->context->decompressor_size);
+    struct lp_context *context = job->context;
+    /* Once: it executes CPUID, which a virtual machine has to trap. */
+    if (context->decompressor == NULL)
+        context->decompressor = lp_inflate_start(context->memory, context->memory_size);
     bool sound = window->offset <= index->frames_size &&
                  window->size <= index->frames_size - window->offset &&
-                 lp_inflate(decompressor, memory, window->raw, library->frames + window->offset,
-                            window->size);
+                 lp_inflate(context->decompressor, memory, window->raw,
+                            library->frames + window->offset, window->size);
     uint64_t at = 0;
     for (uint32_t i = 0; sound && i < run_count; i++) {
         const struct lp_range *range = lp_range_of_page(library, runs[i].page);

@@ -50,8 +50,9 @@ bool lp_in_vfork_child(void);
 /* A stack and a decompressor. A fault may arrive on an alternate signal stack of few kilobytes. */
 struct lp_context {
     void *stack_top;
-    void *decompressor;
-    size_t decompressor_size;
+    void *memory;                 /* for the decompressor */
+    size_t memory_size;
+    void *decompressor;           /* NULL until it is first used */
 };
 
 void lp_contexts_start(void);

@@ -9,6 +9,10 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 from transformers import BertModel
+from transformers.utils import logging
+
+# Lambda keeps what is written to stderr, and a bar that fills up is of no use there.
+logging.disable_progress_bar()
 
 
 class SentenceEncoder:
