@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from layerpack.errors import BuildToolError
 
@@ -24,6 +25,32 @@ class Result:
         """The last lines that it printed, standard error first, for an error message."""
         text = (self.errors.strip() or self.output.strip()).splitlines()
         return "\n".join(text[-lines:])
+
+
+class Runner(Protocol):
+    """Runs a program like `run`, on this machine or in a container.
+
+    The program sees the files of `folder`, and what it writes there is there when it ends.
+    """
+
+    def __call__(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Result:
+        """See `run`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A program, as the words that begin its command line, and what runs it."""
+
+    command: tuple[str, ...]
+    run: Runner
 
 
 def run(

@@ -45,7 +45,8 @@ class BuildContext:
 
     `from_source` are the distributions that may be built from source, `constraints` the versions
     that their build requirements are held to; `index_options` are pip's (`--index-url` and kin).
-    `on_step` is told what starts, `progress(done, total)` how far it is.
+    `toolchain` is a key of what builds from source; empty for this machine's own tools. `on_step` is
+    told what starts, `progress(done, total)` how far it is, `on_output` each line that a tool prints.
     """
 
     profile: RuntimeProfile
@@ -55,12 +56,20 @@ class BuildContext:
     index_options: Sequence[str] = ()
     on_step: Callable[[str], None] = field(default=lambda step: None)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+    toolchain: str = ""
+    on_output: Callable[[str], None] = field(default=lambda line: None)
 
 
 class Builder(Protocol):
     """Makes wheels of locked distributions for a runtime."""
 
     name: str
+    image: str
+    """The image that it builds in, with its digest; empty where it builds on this machine."""
+
+    def close(self) -> None:
+        """End what it has running, and leave nothing of it behind."""
+        ...
 
     def wheels(self, pins: Sequence[Locked], context: BuildContext) -> tuple[WheelFile, ...]:
         """One wheel for every pin, in the pins' order, each with a hash that the lock has.

@@ -83,8 +83,11 @@ def remember(pin: Locked, wheel: WheelFile, context: BuildContext) -> None:
 
 
 def _note_key(pin: Locked, context: BuildContext) -> tuple[object, ...]:
-    built = sorted(context.constraints) if pin.name in context.from_source else []
-    return (pin.line, context.profile.runtime, context.profile.architecture, built)
+    target = (context.profile.runtime, context.profile.architecture)
+    if pin.name not in context.from_source:
+        return (pin.line, *target, [])
+    built = (pin.line, *target, sorted(context.constraints))
+    return (*built, context.toolchain) if context.toolchain else built
 
 
 def store_wheel(cache: Cache, file: Path, sha256: str) -> Path:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from layerpack import data, process
+from layerpack import process
 from layerpack.builders.api import BuildContext, SystemLibrary, WheelFile
-from layerpack.builders.fetch import NoWheelError, cached_wheel, download
-from layerpack.builders.source import build_wheel
-from layerpack.builders.unpack import unpack
+from layerpack.builders.carriers import carried_library
+from layerpack.builders.gather import gather
+from layerpack.builders.source import build_wheel, local_pip
 from layerpack.errors import BuildToolError
-from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked
 
 _LDCONFIG = re.compile(r"^\s*(\S+) \(([^)]*)\) => (\S+)$")
@@ -24,71 +22,47 @@ class LocalBuilder:
     """Builds on this machine (see builders.api.Builder)."""
 
     name = "local"
+    image = ""
+
+    def close(self) -> None:
+        """See Builder: its programs end with their calls."""
 
     def wheels(self, pins: Sequence[Locked], context: BuildContext) -> tuple[WheelFile, ...]:
         """See Builder."""
-        found = {pin.name: wheel for pin in pins if (wheel := cached_wheel(pin, context))}
-        missing = [pin for pin in pins if pin.name not in found]
-        must_be_wheels = [pin for pin in missing if pin.name not in context.from_source]
-        if must_be_wheels:
-            context.on_step(f"downloading {len(must_be_wheels)} distributions")
-            found |= download(must_be_wheels, context)
-        for pin in missing:
-            if pin.name in context.from_source:
-                found[pin.name] = self._wheel_or_build(pin, context)
-        return tuple(found[pin.name] for pin in pins)
 
-    def _wheel_or_build(self, pin: Locked, context: BuildContext) -> WheelFile:
-        """A published wheel is preferred even where source is allowed: nothing can go wrong."""
-        try:
-            return download([pin], context)[pin.name]
-        except NoWheelError:
-            return build_wheel(pin, context)
+        def build(pin: Locked, context: BuildContext) -> WheelFile:
+            return build_wheel(pin, context, local_pip(pin, context.profile))
+
+        return gather(pins, context, build)
 
     def system_library(self, soname: str, context: BuildContext) -> SystemLibrary | None:
-        """A library from a wheel that bundles it (data/system_libraries.json), else the host's.
+        """A library from a wheel that bundles it, else the host's.
 
-        The wheels come first: they are built against an old glibc and are the same on every
-        machine, which the host's libraries are not.
+        The wheels come first: they are the same on every machine, which the host's are not.
         """
-        for carrier in data.load("system_libraries.json")["carriers"]:
-            if carrier["soname"] == soname and carrier["machine"] == context.profile.machine:
-                return _from_carrier(carrier, context)
-        if platform.machine() == context.profile.machine:
+        carried = carried_library(soname, context)
+        if carried is None and platform.machine() == context.profile.machine:
             return _from_host(soname)
-        return None
+        return carried
 
 
-def _from_carrier(carrier: dict[str, str], context: BuildContext) -> SystemLibrary:
-    pin = Locked(
-        name=carrier["distribution"], version=carrier["version"], hashes=(carrier["sha256"],)
-    )
-    # The carrier is for a Python version of its own, whatever the recipe's: only its library is
-    # taken, and held against the recipe's runtime like every other.
-    profile = RuntimeProfile.load(carrier["runtime"], context.profile.architecture)
-    context = replace(context, profile=profile)
-    wheel = cached_wheel(pin, context)
-    if wheel is None:
-        context.on_step(f"downloading {carrier['soname']} (from {pin.name} {pin.version})")
-        wheel = download([pin], context)[pin.name]
-    return SystemLibrary(
-        path=unpack(wheel, context.cache).files / carrier["member"],
-        origin=f"{pin.name} {pin.version}",
-        licence=carrier["licence"],
-    )
+def library_path(listing: str, soname: str, machine: str) -> str | None:
+    """Where the loader finds a library of a machine, by what `ldconfig -p` prints there."""
+    wanted = {"x86_64": "x86-64", "aarch64": "AArch64"}[machine]
+    for line in listing.splitlines():
+        match = _LDCONFIG.match(line)
+        if match and match[1] == soname and wanted in match[2]:
+            return match[3]
+    return None
 
 
 def _from_host(soname: str) -> SystemLibrary | None:
-    """Where this machine's loader finds a library of its own architecture (`ldconfig -p`)."""
-    wanted = {"x86_64": "x86-64", "aarch64": "AArch64"}[platform.machine()]
+    """Where this machine's loader finds a library of its own architecture."""
     for tool in ("ldconfig", "/sbin/ldconfig"):
         try:
             listing = process.run([tool, "-p"]).output
         except BuildToolError:
             continue
-        for line in listing.splitlines():
-            match = _LDCONFIG.match(line)
-            if match and match[1] == soname and wanted in match[2]:
-                path = Path(match[3]).resolve()
-                return SystemLibrary(path=path, origin="this machine", is_hosts=True)
+        if path := library_path(listing, soname, platform.machine()):
+            return SystemLibrary(path=Path(path).resolve(), origin="this machine", is_hosts=True)
     return None

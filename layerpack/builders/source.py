@@ -18,6 +18,7 @@ from layerpack.builders.fetch import (
 )
 from layerpack.errors import BuildToolError, ResolveError
 from layerpack.interpreters import require_interpreter
+from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked
 from layerpack.units import sha256_file, write_text
 
@@ -28,29 +29,43 @@ _EPOCH = "315532800"
 _OLDEST_OF_PIP = (3, 10)
 
 
-def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
-    """Download the pin's source distribution, check its hash, and build a wheel of it.
+def local_pip(pin: Locked, profile: RuntimeProfile) -> process.Tool:
+    """pip under an interpreter of this machine that may build the pin.
 
-    Raises BuildToolError when there is no interpreter or the build fails (the whole log's place is
-    named), ResolveError when the download fails.
+    Raises BuildToolError where there is none.
     """
-    profile = context.profile
     if platform.machine() != profile.machine:
         raise BuildToolError(
             f"{pin.name}=={pin.version} has no wheel for {profile.architecture}, and cannot be "
             f"built from source for it on a {platform.machine()} machine",
             f"Choose a version with a wheel, or build on {profile.architecture}.",
         )
+    require_pip(pin, profile)
+    interpreter = require_interpreter(profile, f"to build {pin.name} from source")
+    command = (sys.executable, "-m", "pip", "--python", str(interpreter))
+    return process.Tool(command=command, run=process.run)
+
+
+def require_pip(pin: Locked, profile: RuntimeProfile) -> None:
+    """Raises BuildToolError where pip no longer runs under the runtime's Python."""
     if profile.python_version < _OLDEST_OF_PIP:
         raise BuildToolError(
             f"{pin.name}=={pin.version} must be built from source, and pip no longer runs under "
             f"Python {profile.python}",
             "Choose a version with a wheel, or a newer runtime.",
         )
-    interpreter = require_interpreter(profile, f"to build {pin.name} from source")
+
+
+def build_wheel(pin: Locked, context: BuildContext, pip: process.Tool) -> WheelFile:
+    """Download the pin's source distribution, check its hash, and build a wheel of it with `pip`.
+
+    Raises BuildToolError when the build fails (the whole log's place is named), ResolveError when
+    the download fails.
+    """
+    profile = context.profile
     context.on_step(f"building {pin.name} {pin.version} from source")
     with context.cache.scratch() as scratch:
-        result = _run_pip(pin, interpreter, scratch, context)
+        result = _run_pip(pin, pip, scratch, context)
         if result.returncode != 0:
             raise _failure(pin, result, context)
         file = next((scratch / "out").glob("*.whl"))
@@ -75,28 +90,32 @@ def build_wheel(pin: Locked, context: BuildContext) -> WheelFile:
 
 
 def _run_pip(
-    pin: Locked, interpreter: Path, scratch: Path, context: BuildContext
+    pin: Locked, pip: process.Tool, scratch: Path, context: BuildContext
 ) -> process.Result:
     """Download, check and build for the target's interpreter; the wheel comes to `scratch`/out."""
-    listing = scratch / "requirements.txt"
-    listing.write_text(pin.line + "\n", encoding="utf-8")
-    constraints = scratch / "constraints.txt"
-    constraints.write_text("".join(f"{c}\n" for c in context.constraints), encoding="utf-8")
-    return process.run(
+    (scratch / "requirements.txt").write_text(pin.line + "\n", encoding="utf-8")
+    constraints = "".join(f"{constraint}\n" for constraint in context.constraints)
+    (scratch / "constraints.txt").write_text(constraints, encoding="utf-8")
+    # This machine's flags are for this machine's compiler.
+    flags = "" if context.toolchain else os.environ.get("CFLAGS", "")
+    # The files' names are relative, as the folder has another path in a container.
+    return pip.run(
         [
-            *(sys.executable, "-m", "pip", "--python", str(interpreter), "wheel", "--no-deps"),
+            *(*pip.command, "wheel", "--no-deps"),
             *("--require-hashes", "--no-binary", pin.name, "--no-cache-dir", "--no-input"),
             *("--disable-pip-version-check", "--progress-bar", "off", "--verbose"),
-            *("--build-constraint", str(constraints), "--wheel-dir", str(scratch / "out")),
-            *("--requirement", str(listing), *context.index_options),
+            *("--build-constraint", "constraints.txt", "--wheel-dir", "out"),
+            *("--requirement", "requirements.txt", *context.index_options),
         ],
+        folder=scratch,
         environment={
             "SOURCE_DATE_EPOCH": _EPOCH,
             "PYTHONHASHSEED": "0",
             # No debug information: it holds paths of this machine, and would be stripped.
-            "CFLAGS": f"{os.environ.get('CFLAGS', '')} -g0".strip(),
+            "CFLAGS": f"{flags} -g0".strip(),
             "NO_COLOR": "1",
         },
+        on_line=context.on_output,
     )
 
 

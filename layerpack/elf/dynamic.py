@@ -23,6 +23,9 @@ REDIRECTED: Final = frozenset(
         "sigaction",
         "__sigaction",
         "sigset",
+        "ssignal",
+        "sigaltstack",
+        "sigsuspend",
         "pthread_sigmask",
         "sigprocmask",
     }

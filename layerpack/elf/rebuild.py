@@ -34,8 +34,8 @@ _STRTAB, _SYMTAB, _RPATH, _RUNPATH, _FLAGS_1, _VERSYM = 5, 6, 15, 29, 0x6FFFFFFB
 # e_shnum and e_shstrndx.
 _HEADER_CHANGES: Final = (range(32, 48), range(56, 58), range(60, 64))
 _IMPORTS: Final = frozenset(
-    b"signal bsd_signal sysv_signal __sysv_signal sigaction __sigaction sigset pthread_sigmask "
-    b"sigprocmask".split()
+    b"signal bsd_signal sysv_signal __sysv_signal sigaction __sigaction sigset ssignal sigaltstack "
+    b"sigsuspend pthread_sigmask sigprocmask".split()
 )
 _PAGER: Final = b"liblayerpack_pager.so.1"
 _NODELETE: Final = 8

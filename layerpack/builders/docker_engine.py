@@ -1,0 +1,293 @@
+"""The container engine: where it listens, whether it will do, and the images that it has.
+
+Any engine with Docker's API does: Docker, rootless Docker, Podman's socket, or a remote one. Its SDK
+is imported where it is used, as it takes a while.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from layerpack import data
+from layerpack.errors import BuildToolError
+from layerpack.limits import RuntimeProfile
+
+#: What an engine's own message says when its disk is full.
+DISK_FULL = os.strerror(errno.ENOSPC).lower()
+
+_START = (
+    "Install and start Docker (or Podman with its socket), name an engine with DOCKER_HOST, or use "
+    "--builder local."
+)
+# Seconds. An engine answers at once, or its machine is not there; what it then does may take long.
+_PATIENCE_FIRST = 10
+_PATIENCE = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """An engine that answered: the SDK's low-level client, where it listens, and its version."""
+
+    api: Any
+    address: str
+    version: str
+    api_version: str
+
+    def close(self) -> None:
+        """Close the connections to it."""
+        self.api.close()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """An image that the engine has: what it was asked for as, its identity there, its digest.
+
+    `digest` is the registry's; for an image that came from none, it is the engine's identity.
+    """
+
+    reference: str
+    identity: str
+    digest: str
+
+    @property
+    def pinned(self) -> str:
+        """The reference with the digest."""
+        return f"{self.reference.partition('@')[0]}@{self.digest}"
+
+
+def engine_address() -> tuple[str, str]:
+    """Where the engine listens, and what says so.
+
+    DOCKER_HOST, or the context that Docker's own client uses, or the first socket that exists in
+    the places of Docker, rootless Docker, Docker Desktop and Podman.
+    """
+    if host := os.environ.get("DOCKER_HOST"):
+        return host, "DOCKER_HOST"
+    if context := _context():
+        return context
+    mine = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    places = [
+        "/var/run/docker.sock",
+        f"{mine}/docker.sock",
+        str(Path("~/.docker/run/docker.sock").expanduser()),
+        f"{mine}/podman/podman.sock",
+        "/run/podman/podman.sock",
+    ]
+    found = next((place for place in places if Path(place).exists()), places[0])
+    return f"unix://{found}", "its socket"
+
+
+def _context() -> tuple[str, str] | None:
+    """The address of the context that was chosen with `docker context use`, unless the default."""
+    from docker.context import ContextAPI  # type: ignore[import-untyped]
+    from docker.errors import DockerException  # type: ignore[import-untyped]
+
+    try:
+        context = ContextAPI.get_current_context()
+    except (DockerException, OSError, ValueError):
+        return None
+    if context is None or context.Name == "default" or not context.Host:
+        return None
+    return str(context.Host), f"Docker's context '{context.Name}'"
+
+
+def connect() -> Engine:
+    """The engine, once it has told its version.
+
+    Raises BuildToolError where there is none, it may not be used, does not answer or is too old.
+    """
+    import docker  # type: ignore[import-untyped]
+    from docker.errors import DockerException, InvalidVersion
+
+    address, source = engine_address()
+    facts = data.load("docker.json")
+    try:
+        client = docker.from_env(
+            version="auto",
+            timeout=_PATIENCE_FIRST,
+            environment={**os.environ, "DOCKER_HOST": address},
+            use_ssh_client=address.startswith("ssh://"),
+        )
+        version = client.version()
+    except InvalidVersion as error:
+        raise _too_old(address, str(error)) from None
+    except (DockerException, OSError) as error:
+        raise _no_engine(address, source, error) from None
+    api_version = str(version.get("ApiVersion", "0"))
+    if _numbers(api_version) < _numbers(facts["oldest_api"]):
+        client.close()
+        raise _too_old(address, f"version {version.get('Version')}, API {api_version}")
+    client.api.timeout = _PATIENCE
+    return Engine(
+        api=client.api,
+        address=address,
+        version=str(version.get("Version", "")),
+        api_version=api_version,
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _too_old(address: str, what: str) -> BuildToolError:
+    facts = data.load("docker.json")
+    return BuildToolError(
+        f"the container engine at {address} is too old: {what}; layerpack needs API "
+        f"{facts['oldest_api']}",
+        f"Update it to {facts['oldest_engine']} or newer, or use --builder local.",
+    )
+
+
+def _no_engine(address: str, source: str, error: Exception) -> BuildToolError:
+    """What keeps the engine from answering: the SDK wraps the system's error several times."""
+    reason: BaseException | None = error
+    number = None
+    while reason is not None and number is None:
+        number = reason.errno if isinstance(reason, OSError) else None
+        last, reason = reason, reason.__cause__ or reason.__context__
+    if number == errno.ENOENT:
+        return BuildToolError(f"there is no container engine: {address} does not exist", _START)
+    if number in (errno.EACCES, errno.EPERM):
+        return BuildToolError(
+            f"the container engine at {address} may not be used: {os.strerror(number)}",
+            "Add yourself to the group that owns its socket (`docker`), run a rootless engine, or "
+            "use --builder local.",
+        )
+    told = os.strerror(number) if number else str(last) or str(error)
+    return BuildToolError(
+        f"the container engine at {address} (from {source}) does not answer: {told}", _START
+    )
+
+
+@contextmanager
+def told(doing: str) -> Iterator[None]:
+    """Turn what the engine or the connection to it refuses into an error that says what was done.
+
+    `doing` is the sentence's beginning, such as `starting the container`.
+    """
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException  # type: ignore[import-untyped]
+
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise engine_error(doing, str(getattr(error, "explanation", None) or error)) from None
+
+
+def engine_error(doing: str, reason: str) -> BuildToolError:
+    """The error for what an engine refused, with what to do about the reason that it gave."""
+    lower = reason.lower()
+    if DISK_FULL in lower:
+        return BuildToolError(
+            f"{doing} failed: the container engine has no space left",
+            "Free some: `docker system df` shows what takes it, `docker system prune` removes what "
+            "nothing uses.",
+        )
+    if "exec format error" in lower:
+        return BuildToolError(
+            f"{doing} failed: the container engine cannot run programs of that architecture",
+            "Install its emulation (qemu-user-static with binfmt), name an engine of that "
+            "architecture with DOCKER_HOST, or choose versions that have wheels.",
+        )
+    return BuildToolError(f"{doing} failed: {reason.strip()}", "`layerpack doctor` shows the engine.")
+
+
+def image_reference(profile: RuntimeProfile) -> str:
+    """AWS's own build image for the runtime and architecture."""
+    template: str = data.load("docker.json")["image"]
+    return template.format(runtime=profile.runtime, architecture=profile.architecture)
+
+
+def platform_of(profile: RuntimeProfile) -> str:
+    """The engine's name for the runtime's machine, such as `linux/arm64`."""
+    platform: str = data.load("docker.json")["platforms"][profile.architecture]
+    return platform
+
+
+def need_image(
+    engine: Engine,
+    reference: str,
+    profile: RuntimeProfile,
+    on_step: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> Image:
+    """The image, pulled where the engine has none of that name for the runtime's architecture.
+
+    Raises BuildToolError where it cannot be pulled, or is for another architecture.
+    """
+    found = _inspect(engine, reference)
+    wanted = platform_of(profile)
+    if found is None or _platform(found) != wanted:
+        on_step(f"pulling {reference}")
+        _pull(engine, reference, wanted, progress)
+        found = _inspect(engine, reference)
+    if found is None or _platform(found) != wanted:
+        has = _platform(found) if found else "none"
+        raise BuildToolError(
+            f"the image {reference} is for {has}, and the recipe for {wanted}",
+            "Name an image of that architecture with --base-image or build.image.",
+        )
+    return Image(reference=reference, identity=found["Id"], digest=_digest(found, reference))
+
+
+def _inspect(engine: Engine, reference: str) -> dict[str, Any] | None:
+    from docker.errors import ImageNotFound
+
+    with told(f"looking for the image {reference}"):
+        try:
+            found: dict[str, Any] = engine.api.inspect_image(reference)
+        except ImageNotFound:
+            return None
+        return found
+
+
+def _platform(image: dict[str, Any]) -> str:
+    return f"{image.get('Os', 'linux')}/{image.get('Architecture', '')}"
+
+
+def _digest(image: dict[str, Any], reference: str) -> str:
+    if "@" in reference:
+        return reference.partition("@")[2]
+    # A tag's colon stands behind the last slash, a port's before it.
+    folder, slash, name = reference.rpartition("/")
+    repository = folder + slash + name.partition(":")[0]
+    for text in image.get("RepoDigests") or ():
+        if text.partition("@")[0] == repository:
+            return str(text.partition("@")[2])
+    return str(image["Id"])
+
+
+def _pull(
+    engine: Engine, reference: str, platform: str, progress: Callable[[int, int], None]
+) -> None:
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    done: dict[str, tuple[int, int]] = {}
+    try:
+        for event in engine.api.pull(reference, platform=platform, stream=True, decode=True):
+            if "error" in event:
+                raise _not_pulled(reference, str(event["error"]))
+            detail = event.get("progressDetail") or {}
+            if event.get("status") == "Downloading" and detail.get("total"):
+                done[event["id"]] = (detail["current"], detail["total"])
+                progress(*(sum(numbers) for numbers in zip(*done.values(), strict=True)))
+    except (DockerException, RequestException) as error:
+        raise _not_pulled(reference, str(getattr(error, "explanation", None) or error)) from None
+
+
+def _not_pulled(reference: str, reason: str) -> BuildToolError:
+    if DISK_FULL in reason.lower():
+        return engine_error(f"pulling {reference}", reason)
+    return BuildToolError(
+        f"the image {reference} cannot be pulled: {reason.strip()}",
+        "Check its name and the engine's network, log in (`docker login`) where it is private, or "
+        "name another with --base-image or build.image.",
+    )
