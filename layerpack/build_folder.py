@@ -85,6 +85,14 @@ class BuildFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
+    def image(self) -> str:
+        """The image that the build here was made in; empty for this machine, or without a build."""
+        try:
+            text = (self.path / "manifest.json").read_text(encoding="utf-8")
+            return str(json.loads(text)["tools"].get("image", ""))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return ""
+
     @contextmanager
     def replacing(self, key: str) -> Iterator[Path]:
         """Give an empty folder beside this one; on success it takes this one's place."""

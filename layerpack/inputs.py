@@ -93,10 +93,13 @@ def _need(recipe: Recipe, key: str, value: str) -> None:
         )
 
 
-def build_key(recipe: Recipe, lock: Lock, *, compressor: str, interpreter: bool) -> str:
+def build_key(
+    recipe: Recipe, lock: Lock, *, compressor: str, interpreter: bool, image: str = ""
+) -> str:
     """A key of all that a build's bytes depend on, this program included.
 
-    `compressor` names the one that writes the zips, and its version; `interpreter`: whether there
+    `compressor` names the one that writes the zips, and its version; `image` is what was built in,
+    empty for this machine; `interpreter`: whether there
     is one of the target's version, without which no bytecode is compiled. Its patch version is
     left out (the manifest has it): all patch versions load the same bytecode, and asking for it
     would take longer than all the rest.
@@ -108,6 +111,7 @@ def build_key(recipe: Recipe, lock: Lock, *, compressor: str, interpreter: bool)
         lock.sha256,
         compressor,
         interpreter,
+        image,
         [(path, digest) for path, digest in _local_files(recipe)],
     )
 

@@ -52,21 +52,35 @@ class Lock:
     requirements: tuple[Locked, ...]
     assets: tuple[Locked, ...]
     body: str
+    image: str = ""
+    """The image that it was resolved in, with its digest; empty where that was this machine."""
     recorded: str = ""
     """`content` as the file's header has it; empty for a lock that was not read from a file."""
 
     @classmethod
-    def make(cls, recipe: Recipe, body: str, asset_bodies: tuple[str, ...]) -> Lock:
-        """The lock of what a resolver printed for the recipe and for each asset's wheel."""
+    def make(
+        cls,
+        recipe: Recipe,
+        body: str,
+        asset_bodies: tuple[str, ...],
+        *,
+        resolver: str = "",
+        image: str = "",
+    ) -> Lock:
+        """The lock of what a resolver printed for the recipe and for each asset's wheel.
+
+        `resolver` is its name where it is not the recipe's, `image` where it ran in one.
+        """
         wheels = [asset.wheel for asset in recipe.assets if asset.wheel]
         return cls(
             runtime=recipe.runtime,
             architecture=recipe.architecture,
-            resolver=recipe.resolve.tool,
+            resolver=resolver or recipe.resolve.tool,
             digest=resolving_digest(recipe),
             requirements=parse_requirements(body),
             assets=tuple(_asset_pin(*pair) for pair in zip(wheels, asset_bodies, strict=True)),
             body=body,
+            image=image,
         )
 
     @classmethod
@@ -116,6 +130,7 @@ class Lock:
                 requirements=parse_requirements(body),
                 assets=tuple(assets),
                 body=body,
+                image=header.get("image", ""),
                 recorded=header["content"],
             )
         except (KeyError, ValueError) as error:
@@ -127,6 +142,7 @@ class Lock:
     def text(self) -> str:
         """The whole file."""
         assets = "".join(f"# asset {asset.line}\n" for asset in self.assets)
+        image = f"# image: {self.image}\n" if self.image else ""
         return (
             "# Exact versions for AWS Lambda layers, made by layerpack from the recipe beside\n"
             "# this file. Do not edit it: change the recipe, or run `layerpack lock`.\n"
@@ -134,6 +150,7 @@ class Lock:
             f"# runtime: {self.runtime}\n"
             f"# architecture: {self.architecture}\n"
             f"# resolver: {self.resolver}\n"
+            f"{image}"
             f"# digest: {self.digest}\n"
             f"# content: {self.content}\n"
             f"{assets}\n{self.body}"

@@ -46,7 +46,8 @@ class Built:
     """What the stages before the zips made.
 
     `system`: soname, library and SHA-256 of each that was bundled; `interpreter`: the version of
-    the target's Python here, empty where there is none; `naive`: the payload before any pass;
+    the target's Python here, empty where there is none; `image`: what was built in, with its
+    digest, empty for this machine; `naive`: the payload before any pass;
     `licences`: each distribution's licence files.
     """
 
@@ -57,6 +58,7 @@ class Built:
     assets: tuple[AssetRecord, ...]
     system: tuple[tuple[str, SystemLibrary, str], ...]
     interpreter: str
+    image: str
     naive: Payload
     outcome: Outcome
     licences: Mapping[str, tuple[FileEntry, ...]]
@@ -215,6 +217,8 @@ def _manifest(
             "layerpack": __version__,
             "compressor": COMPRESSOR,
             "python": built.interpreter,
+            "builder": "docker" if built.image else "local",
+            "image": built.image,
         },
         notes=plan.notes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ from layerpack.arrange import Arranging, current_recording
 from layerpack.assets import AssetContext, AssetRecord, make_asset
 from layerpack.build_folder import BuildFolder
 from layerpack.builders.api import BuildContext, Builder, SystemLibrary, WheelFile
-from layerpack.builders.local import LocalBuilder
+from layerpack.builders.choose import Listeners, Wish, docker_need, open_builder
 from layerpack.builders.unpack import payload_of, unpack
 from layerpack.cache import Cache
 from layerpack.errors import ResolveError
@@ -30,7 +31,7 @@ from layerpack.passes.runner import Outcome, run_passes
 from layerpack.patches import Patched, apply_patches
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Asset, Recipe
-from layerpack.resolve import make_lock
+from layerpack.resolve import Inside, make_lock
 from layerpack.system_libraries import Bundled, bundle_missing, check_libraries, unneeded
 from layerpack.units import key_of
 
@@ -38,11 +39,14 @@ from layerpack.units import key_of
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Events:
     """What a build tells while it runs: `step` a stage that starts, `progress(done, total)` how
-    far it is, `note` what may interest, `warn` what the user should know."""
+    far it is, `output` each line that a tool prints, `note` what may interest, `say` a choice that
+    was made, `warn` what the user should know."""
 
     step: Callable[[str], None] = field(default=lambda text: None)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+    output: Callable[[str], None] = field(default=lambda line: None)
     note: Callable[[str], None] = field(default=lambda text: None)
+    say: Callable[[str], None] = field(default=lambda text: None)
     warn: Callable[[str], None] = field(default=lambda text: None)
 
 
@@ -53,6 +57,7 @@ class BuildOptions:
     cache: Cache
     output: Path | None = None
     locked: bool = False
+    wish: Wish = field(default_factory=Wish)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,22 +76,34 @@ def output_folder(recipe: Recipe, options: BuildOptions) -> Path:
 
 
 def update_lock(
-    recipe: Recipe, events: Events, *, upgrade: bool = False, upgrade_packages: Sequence[str] = ()
+    recipe: Recipe,
+    events: Events,
+    *,
+    upgrade: bool = False,
+    upgrade_packages: Sequence[str] = (),
+    builder: Builder | None = None,
 ) -> Lock:
-    """Resolve the recipe and write its lock. The former lock stays where resolving fails."""
+    """Resolve the recipe, where its builder does, and write its lock.
+
+    The former lock stays where resolving fails.
+    """
     former = Lock.read(recipe.lock_path)
+    compiler = builder.pip_compile() if builder else None
     lock = make_lock(
         recipe,
         former=former,
         upgrade=upgrade,
         upgrade_packages=upgrade_packages,
         on_step=events.step,
+        inside=Inside(pip_compile=compiler, image=builder.image) if builder and compiler else None,
     )
     lock.write(recipe.lock_path)
     return lock
 
 
-def current_lock(recipe: Recipe, options: BuildOptions, events: Events) -> Lock:
+def current_lock(
+    recipe: Recipe, options: BuildOptions, events: Events, builder: Builder | None = None
+) -> Lock:
     """The recipe's lock, made or made anew where it does not hold.
 
     Raises ResolveError for that with `options.locked`.
@@ -96,7 +113,7 @@ def current_lock(recipe: Recipe, options: BuildOptions, events: Events) -> Lock:
         return lock
     if lock is not None:
         events.warn(f"{recipe.lock_path} is stale ({reason}): resolving anew")
-    return update_lock(recipe, events)
+    return update_lock(recipe, events, builder=builder)
 
 
 def _read_lock(recipe: Recipe, options: BuildOptions) -> tuple[Lock | None, str]:
@@ -122,15 +139,29 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     if recipe.profile.deprecated <= date.today():
         events.warn(f"AWS deprecated {recipe.runtime} on {recipe.profile.deprecated}")
     options.cache.make()
-    lock = current_lock(recipe, options, events)
+    listeners = Listeners(**{name: getattr(events, name) for name in Listeners.__slots__})
+    with closing(open_builder(recipe, options.wish, options.cache, listeners)) as builder:
+        return _build(recipe, options, events, builder, function)
+
+
+def _build(
+    recipe: Recipe,
+    options: BuildOptions,
+    events: Events,
+    builder: Builder,
+    function: tuple[FileEntry, ...] | None,
+) -> BuildResult:
+    lock = current_lock(recipe, options, events, builder)
+    if lock.image and builder.image and lock.image != builder.image:
+        events.warn(f"{recipe.lock_path} was made in {lock.image}, not in {builder.image}")
     folder = BuildFolder(output_folder(recipe, options))
     with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):
-        fresh = is_fresh(folder, recipe, lock)
+        fresh = is_fresh(folder, recipe, lock, builder.image)
         if not fresh:
             has_python = find_interpreter(recipe.profile) is not None
-            built = _Run(recipe, lock, options, events).payload(function)
+            built = _Run(recipe, lock, options, events, builder).payload(function)
             # The recording, of which the key depends, is one of the things just made.
-            key = _key(recipe, lock, interpreter=has_python)
+            key = _key(recipe, lock, builder.image, interpreter=has_python)
             events.step("compressing and writing the layers")
             with folder.replacing(key) as aside:
                 try:
@@ -152,14 +183,16 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
 class _Run:
     """One run of the stages up to the stripped payload."""
 
-    def __init__(self, recipe: Recipe, lock: Lock, options: BuildOptions, events: Events) -> None:
+    def __init__(
+        self, recipe: Recipe, lock: Lock, options: BuildOptions, events: Events, builder: Builder
+    ) -> None:
         self.recipe = recipe
         self.lock = lock
         self.locked = options.locked
         self.cache = cache = options.cache
         self.events = events
         self.profile = recipe.profile
-        self.builder: Builder = LocalBuilder()
+        self.builder = builder
         self.context = BuildContext(
             profile=self.profile,
             cache=cache,
@@ -168,6 +201,7 @@ class _Run:
             index_options=recipe.index_options,
             on_step=events.step,
             progress=events.progress,
+            on_output=events.output,
         )
         self.system: dict[str, SystemLibrary] = {}
 
@@ -209,6 +243,7 @@ class _Run:
                 if one.entry.path in outcome.payload
             ),
             interpreter=interpreter_version(interpreter) if interpreter else "",
+            image=self.builder.image,
             naive=naive,
             outcome=outcome,
             licences=licences,
@@ -323,19 +358,20 @@ class _Run:
         return unpack(wheel, self.cache).files, wheel.path.name, wheel.sha256
 
 
-def is_fresh(folder: BuildFolder, recipe: Recipe, lock: Lock) -> bool:
-    """Whether the folder holds the build of the recipe and the lock as they are now.
+def is_fresh(folder: BuildFolder, recipe: Recipe, lock: Lock, image: str) -> bool:
+    """Whether the folder holds the build of the recipe and the lock as they are now, in `image`
+    (empty: on this machine).
 
     Most builds had an interpreter: looking for one takes long, so that is tried first without.
     """
-    return folder.is_fresh(_key(recipe, lock, interpreter=True)) or (
-        folder.is_fresh(_key(recipe, lock, interpreter=False))
+    return folder.is_fresh(_key(recipe, lock, image, interpreter=True)) or (
+        folder.is_fresh(_key(recipe, lock, image, interpreter=False))
         and find_interpreter(recipe.profile) is None
     )
 
 
-def _key(recipe: Recipe, lock: Lock, *, interpreter: bool) -> str:
-    return build_key(recipe, lock, compressor=COMPRESSOR, interpreter=interpreter)
+def _key(recipe: Recipe, lock: Lock, image: str, *, interpreter: bool) -> str:
+    return build_key(recipe, lock, compressor=COMPRESSOR, interpreter=interpreter, image=image)
 
 
 def _patch_remark(patched: Patched) -> Remark:
@@ -368,7 +404,9 @@ def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
     function = function_entries(recipe)
     lock, reason = _read_lock(recipe, options)
     folder = BuildFolder(output_folder(recipe, options))
-    fresh = not reason and lock is not None and is_fresh(folder, recipe, lock)
+    image = folder.image()
+    fresh = not reason and lock is not None and is_fresh(folder, recipe, lock, image)
+    need = docker_need(recipe, options.wish)
     return {
         "recipe": str(recipe_path),
         "runtime": recipe.runtime,
@@ -379,6 +417,7 @@ def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
         "distributions": [f"{pin.name}=={pin.version}" for pin in lock.requirements]
         if lock and not reason
         else [],
+        "builder": {"wanted": options.wish.builder, "docker_is_needed": bool(need), "reason": need},
         "from_source": list(recipe.build.from_source),
         "patches": [patch.package for patch in recipe.patches],
         "assets": [asset.name for asset in recipe.assets],

@@ -151,6 +151,12 @@ class Build(_Model):
     """Distributions that may come as source; every other must come as a wheel."""
     constraints: tuple[RequirementText, ...] = Field(default=(), strict=False)
     """Versions of build requirements (setuptools, cython) to hold to."""
+    image: str | None = Field(default=None, pattern=r"^[a-z0-9][\w.:/@-]*$")
+    """The image to build in with Docker, best with its digest; without it, AWS's build image."""
+    system_packages: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+:~-]*$")], ...] = Field(
+        default=(), strict=False
+    )
+    """Packages of the image's system that building from source needs, such as `lz4-devel`."""
 
 
 class Replacement(_Model):

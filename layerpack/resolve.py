@@ -91,19 +91,27 @@ class UvResolver:
         if not request.with_dependencies:
             options += ["--no-deps"]
         options += _upgrade_options(request)
-        return _compile([sys.executable, "-m", "uv", "pip", "compile"], options, request, "uv")
+        tool = process.Tool(command=(sys.executable, "-m", "uv", "pip", "compile"), run=process.run)
+        return _compile(tool, options, request, "uv")
 
 
 class PipToolsResolver:
-    """pip-tools' `pip-compile`, run under the target's interpreter, with pip's configuration."""
+    """pip-tools' `pip-compile`, run under the target's interpreter, with pip's configuration.
+
+    `compiler` is where it runs: on this machine, unless told.
+    """
+
+    def __init__(self, compiler: process.Tool | None = None) -> None:
+        self._compiler = compiler
 
     def resolve(self, request: Request, recipe: Recipe) -> str:
         """See Resolver."""
-        interpreter = require_interpreter(recipe.profile, "to resolve with pip-tools")
+        compiler = self._compiler or _pip_compile(recipe.profile)
         if recipe.resolve.exclude_newer:
             raise ResolveError(
                 "resolve.exclude-newer needs uv; pip-tools has no such option",
-                "Use `resolve: {tool: uv}` or remove the key.",
+                "Use `resolve: {tool: uv}` or remove the key; before a build in Docker, which "
+                "resolves with pip-tools, run `layerpack lock`.",
             )
         binary = ["--only-binary=:all:"]
         binary += [f"--no-binary={name}" for name in recipe.build.from_source]
@@ -117,10 +125,24 @@ class PipToolsResolver:
             *("--pip-args", " ".join(binary)),
             *_upgrade_options(request),
         ]
-        # uv makes the tool's environment for the target's interpreter, once, in its own cache.
-        tool = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--python", str(interpreter)]
-        tool += ["--from", f"pip-tools=={version('pip-tools')}", "pip-compile"]
-        return _compile(tool, options, request, "pip-compile")
+        return _compile(compiler, options, request, "pip-compile")
+
+
+def _pip_compile(profile: RuntimeProfile) -> process.Tool:
+    """pip-tools on this machine: uv makes its environment for the target's interpreter, once, in
+    uv's own cache."""
+    interpreter = require_interpreter(profile, "to resolve with pip-tools")
+    tool = (sys.executable, "-m", "uv", "tool", "run", "--quiet", "--python", str(interpreter))
+    pinned = ("--from", f"pip-tools=={version('pip-tools')}", "pip-compile")
+    return process.Tool(command=(*tool, *pinned), run=process.run)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inside:
+    """pip-tools in an image: the tool, and the image with its digest."""
+
+    pip_compile: process.Tool
+    image: str
 
 
 RESOLVERS: dict[str, Resolver] = {"uv": UvResolver(), "pip-tools": PipToolsResolver()}
@@ -133,12 +155,15 @@ def make_lock(
     upgrade: bool = False,
     upgrade_packages: Sequence[str] = (),
     on_step: Callable[[str], None] = lambda step: None,
+    inside: Inside | None = None,
 ) -> Lock:
     """Resolve the recipe, holding to the versions of `former` where they still fit.
 
-    Nothing is written. Raises ResolveError, or BuildToolError when a tool is missing.
+    With `inside`, pip-tools resolves in an image. Nothing is written. Raises ResolveError, or
+    BuildToolError when a tool is missing.
     """
-    resolver = RESOLVERS[recipe.resolve.tool]
+    tool = "pip-tools" if inside else recipe.resolve.tool
+    resolver = PipToolsResolver(inside.pip_compile) if inside else RESOLVERS[tool]
     wheels = [asset.wheel for asset in recipe.assets if asset.wheel]
     known = {canonicalize_name(locked.name) for locked in former.requirements} if former else set()
     for name in upgrade_packages:
@@ -147,7 +172,7 @@ def make_lock(
                 f"'{name}' is not in {recipe.lock_path}, so it cannot be upgraded",
                 "Locked are: " + ", ".join(sorted(known)),
             )
-    on_step(f"resolving {len(recipe.requirements)} requirements with {recipe.resolve.tool}")
+    on_step(f"resolving {len(recipe.requirements)} requirements with {tool}")
     body = resolver.resolve(
         Request(
             name=recipe.name,
@@ -164,12 +189,13 @@ def make_lock(
         request = Request(name="asset", requirements=[wheel], with_dependencies=False)
         asset_bodies.append(resolver.resolve(request, recipe))
     try:
-        return Lock.make(recipe, body, tuple(asset_bodies))
+        image = inside.image if inside else ""
+        return Lock.make(recipe, body, tuple(asset_bodies), resolver=tool, image=image)
     except (ValueError, StopIteration) as error:
-        raise ResolveError(f"{recipe.resolve.tool} gave what is no lock: {error}") from None
+        raise ResolveError(f"{tool} gave what is no lock: {error}") from None
 
 
-def _compile(tool: list[str], options: list[str], request: Request, shown: str) -> str:
+def _compile(tool: process.Tool, options: list[str], request: Request, shown: str) -> str:
     """Run a compiler in a folder of its own, so that its notes name no path of this machine."""
     with tempfile.TemporaryDirectory(prefix="layerpack-") as name:
         folder = Path(name)
@@ -178,8 +204,8 @@ def _compile(tool: list[str], options: list[str], request: Request, shown: str) 
         source.write_text("\n".join(request.requirements) + "\n", encoding="utf-8")
         if request.pins:
             output.write_text(request.pins, encoding="utf-8")
-        result = process.run(
-            [*tool, *options, "--output-file", output.name, source.name],
+        result = tool.run(
+            [*tool.command, *options, "--output-file", output.name, source.name],
             folder=folder,
             environment={"UV_CUSTOM_COMPILE_COMMAND": "layerpack lock", "NO_COLOR": "1"},
         )

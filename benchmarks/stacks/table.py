@@ -64,7 +64,7 @@ def mend_mxnet(tree: Path) -> None:
 
 STACKS: Final[Mapping[str, Stack]] = {
     "numpy": Stack(
-        requirements=("numpy==2.4.6", *_PYTEST),
+        requirements=("numpy==2.4.6", "meson", "ninja", *_PYTEST),
         # f2py's tests compile, and so test a compiler; typing's run mypy.
         parts=_pytest(600, "numpy._core", more=("-m", "not slow"))
         + _pytest(300, *(f"numpy.{one}" for one in ("linalg", "fft", "random", "polynomial")))
@@ -89,7 +89,10 @@ STACKS: Final[Mapping[str, Stack]] = {
         + _module("sklearn_bits", 120),
     ),
     "spacy": Stack(
-        requirements=("spacy==3.8.18", "thinc==8.3.14", "srsly==2.5.6", "blis==1.3.4", *_PYTEST),
+        requirements=(
+            *("spacy==3.8.18", "thinc==8.3.14", "srsly==2.5.6", "blis==1.3.4"),
+            *("mock", "psutil", *_PYTEST),
+        ),
         parts=_pytest(600, "spacy", "thinc", "srsly") + _module("blis_products", 120),
     ),
     "pydantic": Stack(requirements=("pydantic==2.14.3",), parts=_module("pydantic_checks", 300)),

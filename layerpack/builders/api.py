@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from layerpack.cache import Cache
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked
+from layerpack.process import Tool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +46,9 @@ class BuildContext:
 
     `from_source` are the distributions that may be built from source, `constraints` the versions
     that their build requirements are held to; `index_options` are pip's (`--index-url` and kin).
-    `toolchain` is a key of what builds from source; empty for this machine's own tools. `on_step` is
-    told what starts, `progress(done, total)` how far it is, `on_output` each line that a tool prints.
+    `toolchain` is a key of what builds from source; empty for this machine's own tools.
+    `on_step` is told what starts, `progress(done, total)` how far it is, `on_output` each line that
+    a tool prints.
     """
 
     profile: RuntimeProfile
@@ -76,6 +78,13 @@ class Builder(Protocol):
 
         Raises ResolveError when a file cannot be had or is not what was locked, BuildToolError
         when a build fails or its tool is missing.
+        """
+        ...
+
+    def pip_compile(self) -> Tool | None:
+        """pip-tools in the builder's image; None where resolving is done on this machine.
+
+        Raises BuildToolError when it cannot be had.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The container engine: where it listens, whether it will do, and the images that it has.
 
-Any engine with Docker's API does: Docker, rootless Docker, Podman's socket, or a remote one. Its SDK
-is imported where it is used, as it takes a while.
+Any engine with Docker's API does: Docker, rootless Docker, Podman's socket, or a remote one. This
+is the only module that imports its SDK.
 """
 
 from __future__ import annotations
@@ -14,10 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docker.client import DockerClient
+from docker.context import ContextAPI
+from docker.errors import DockerException, ImageNotFound, InvalidVersion, NotFound
+from requests.exceptions import RequestException
+
 from layerpack import data
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 
+#: What the SDK raises where the engine refuses, or the connection to it breaks; and for what is not
+#: in a container.
+ENGINE_ERRORS: tuple[type[Exception], ...] = (DockerException, RequestException)
+NOT_FOUND: type[Exception] = NotFound
 #: What an engine's own message says when its disk is full.
 DISK_FULL = os.strerror(errno.ENOSPC).lower()
 
@@ -62,7 +71,7 @@ class Image:
 
 
 def engine_address() -> tuple[str, str]:
-    """Where the engine listens, and what says so.
+    """Where the engine listens, and what says so (empty where it is a usual place).
 
     DOCKER_HOST, or the context that Docker's own client uses, or the first socket that exists in
     the places of Docker, rootless Docker, Docker Desktop and Podman.
@@ -80,14 +89,11 @@ def engine_address() -> tuple[str, str]:
         "/run/podman/podman.sock",
     ]
     found = next((place for place in places if Path(place).exists()), places[0])
-    return f"unix://{found}", "its socket"
+    return f"unix://{found}", ""
 
 
 def _context() -> tuple[str, str] | None:
     """The address of the context that was chosen with `docker context use`, unless the default."""
-    from docker.context import ContextAPI  # type: ignore[import-untyped]
-    from docker.errors import DockerException  # type: ignore[import-untyped]
-
     try:
         context = ContextAPI.get_current_context()
     except (DockerException, OSError, ValueError):
@@ -102,13 +108,10 @@ def connect() -> Engine:
 
     Raises BuildToolError where there is none, it may not be used, does not answer or is too old.
     """
-    import docker  # type: ignore[import-untyped]
-    from docker.errors import DockerException, InvalidVersion
-
     address, source = engine_address()
     facts = data.load("docker.json")
     try:
-        client = docker.from_env(
+        client = DockerClient.from_env(
             version="auto",
             timeout=_PATIENCE_FIRST,
             environment={**os.environ, "DOCKER_HOST": address},
@@ -161,8 +164,9 @@ def _no_engine(address: str, source: str, error: Exception) -> BuildToolError:
             "use --builder local.",
         )
     told = os.strerror(number) if number else str(last) or str(error)
+    origin = f" (from {source})" if source else ""
     return BuildToolError(
-        f"the container engine at {address} (from {source}) does not answer: {told}", _START
+        f"the container engine at {address}{origin} does not answer: {told}", _START
     )
 
 
@@ -172,12 +176,9 @@ def told(doing: str) -> Iterator[None]:
 
     `doing` is the sentence's beginning, such as `starting the container`.
     """
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException  # type: ignore[import-untyped]
-
     try:
         yield
-    except (DockerException, RequestException) as error:
+    except ENGINE_ERRORS as error:
         raise engine_error(doing, str(getattr(error, "explanation", None) or error)) from None
 
 
@@ -196,7 +197,9 @@ def engine_error(doing: str, reason: str) -> BuildToolError:
             "Install its emulation (qemu-user-static with binfmt), name an engine of that "
             "architecture with DOCKER_HOST, or choose versions that have wheels.",
         )
-    return BuildToolError(f"{doing} failed: {reason.strip()}", "`layerpack doctor` shows the engine.")
+    return BuildToolError(
+        f"{doing} failed: {reason.strip()}", "`layerpack doctor` shows the engine."
+    )
 
 
 def image_reference(profile: RuntimeProfile) -> str:
@@ -226,19 +229,18 @@ def need_image(
     wanted = platform_of(profile)
     if found is None or _platform(found) != wanted:
         on_step(f"pulling {reference}")
-        _pull(engine, reference, wanted, progress)
+        try:
+            _pull(engine, reference, wanted, progress)
+        except BuildToolError as error:
+            # One that was made here is in no registry.
+            raise (_foreign(found, reference, wanted) if found else error) from None
         found = _inspect(engine, reference)
-    if found is None or _platform(found) != wanted:
-        has = _platform(found) if found else "none"
-        raise BuildToolError(
-            f"the image {reference} is for {has}, and the recipe for {wanted}",
-            "Name an image of that architecture with --base-image or build.image.",
-        )
+        if found is None or _platform(found) != wanted:
+            raise _foreign(found or {}, reference, wanted)
     return Image(reference=reference, identity=found["Id"], digest=_digest(found, reference))
 
 
 def _inspect(engine: Engine, reference: str) -> dict[str, Any] | None:
-    from docker.errors import ImageNotFound
 
     with told(f"looking for the image {reference}"):
         try:
@@ -250,6 +252,13 @@ def _inspect(engine: Engine, reference: str) -> dict[str, Any] | None:
 
 def _platform(image: dict[str, Any]) -> str:
     return f"{image.get('Os', 'linux')}/{image.get('Architecture', '')}"
+
+
+def _foreign(image: dict[str, Any], reference: str, wanted: str) -> BuildToolError:
+    return BuildToolError(
+        f"the image {reference} is for {_platform(image)}, and the recipe needs {wanted}",
+        "Name an image of that architecture with --base-image or build.image.",
+    )
 
 
 def _digest(image: dict[str, Any], reference: str) -> str:
@@ -267,9 +276,6 @@ def _digest(image: dict[str, Any], reference: str) -> str:
 def _pull(
     engine: Engine, reference: str, platform: str, progress: Callable[[int, int], None]
 ) -> None:
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
-
     done: dict[str, tuple[int, int]] = {}
     try:
         for event in engine.api.pull(reference, platform=platform, stream=True, decode=True):
@@ -279,7 +285,7 @@ def _pull(
             if event.get("status") == "Downloading" and detail.get("total"):
                 done[event["id"]] = (detail["current"], detail["total"])
                 progress(*(sum(numbers) for numbers in zip(*done.values(), strict=True)))
-    except (DockerException, RequestException) as error:
+    except ENGINE_ERRORS as error:
         raise _not_pulled(reference, str(getattr(error, "explanation", None) or error)) from None
 
 

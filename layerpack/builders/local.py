@@ -35,6 +35,10 @@ class LocalBuilder:
 
         return gather(pins, context, build)
 
+    def pip_compile(self) -> process.Tool | None:
+        """See Builder: the recipe's own resolver is on this machine."""
+        return None
+
     def system_library(self, soname: str, context: BuildContext) -> SystemLibrary | None:
         """A library from a wheel that bundles it, else the host's.
 

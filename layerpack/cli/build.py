@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from layerpack.cli.options import CacheDir, Format, FormatOption, Quiet, RecipePath, Verbose
+
+
+class BuilderOption(StrEnum):
+    """Where to build."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    LOCAL = "local"
 
 
 def build(
@@ -19,6 +28,13 @@ def build(
     locked: Annotated[
         bool, typer.Option("--locked", help="Fail where the lock is absent or stale.")
     ] = False,
+    builder: Annotated[
+        BuilderOption,
+        typer.Option(help="Where to build; auto: in Docker where the recipe needs it."),
+    ] = BuilderOption.AUTO,
+    base_image: Annotated[
+        str, typer.Option(help="The image to build in with Docker (default: AWS's build image).")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
     ] = False,
@@ -35,12 +51,18 @@ def build(
     7 verification.
     """
     from layerpack import pipeline
+    from layerpack.builders.choose import Wish
     from layerpack.cache import Cache
     from layerpack.cli.render import print_plan, print_report
     from layerpack.cli.reporter import Reporter
     from layerpack.report.model import size_report
 
-    options = pipeline.BuildOptions(cache=Cache.at(cache_dir), output=output, locked=locked)
+    options = pipeline.BuildOptions(
+        cache=Cache.at(cache_dir),
+        output=output,
+        locked=locked,
+        wish=Wish(builder=builder.value, base_image=base_image),
+    )
     if dry_run:
         print_plan(pipeline.describe(recipe, options), format_)
         return

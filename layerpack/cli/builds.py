@@ -55,6 +55,7 @@ def _of_recipe(path: Path) -> Path:
     if not (folder / "manifest.json").is_file():
         raise UsageError(f"{path} is not built: there is no {folder}", f"layerpack build {path}")
     lock = Lock.read(recipe.lock_path)
-    if lock is None or not is_fresh(BuildFolder(folder), recipe, lock):
+    built = BuildFolder(folder)
+    if lock is None or not is_fresh(built, recipe, lock, built.image()):
         sys.stderr.write(f"warning: {path} or its inputs changed since {folder} was built\n")
     return folder

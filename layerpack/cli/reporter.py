@@ -15,6 +15,8 @@ from layerpack.pipeline import Events
 
 # A stage shows its bar once it takes this long; shorter ones would only flicker.
 _PATIENCE_SECONDS = 0.5
+# So much of a tool's line that it stays on one line of a terminal with the step before it.
+_OUTPUT_SHOWN = 50
 
 
 class Reporter:
@@ -58,11 +60,16 @@ class Reporter:
     def events(self) -> Events:
         """The callbacks for the pipeline."""
         return Events(
-            step=self._begin_step, progress=self._advance, note=self._note, warn=self._warn
+            step=self._begin_step,
+            progress=self._advance,
+            output=self._output,
+            note=self._note,
+            say=self.tell,
+            warn=self._warn,
         )
 
     def tell(self, text: str) -> None:
-        """A closing line, unless quiet."""
+        """A line that is always told, unless quiet."""
         if not self._quiet:
             self._console.print(escape(text))
 
@@ -81,6 +88,14 @@ class Reporter:
     def _advance(self, done: int, total: int) -> None:
         if time.monotonic() - self._started > _PATIENCE_SECONDS:
             self._progress.update(self._task, completed=done, total=total)
+
+    def _output(self, line: str) -> None:
+        """A tool's line: kept with `verbose`, else shown behind the step until the next one."""
+        if self._verbose:
+            self._console.print(f"  {escape(line)}", style="dim")
+        else:
+            shown = f"{self._step}: {line.strip()[:_OUTPUT_SHOWN]}"
+            self._progress.update(self._task, description=escape(shown))
 
     def _note(self, text: str) -> None:
         if self._verbose:

@@ -66,6 +66,7 @@ def _compare(before: memoryview, after: memoryview) -> None:
     _check_loadable(new)
     _check_dynamic(old, new)
     _check_other_headers(old, new)
+    _check_new_loads(old, new)
     index = PagedIndex(new, hashlib.sha256(before).digest())
     renamed = _Renamed(old, new)
     for load in old.loads:
@@ -150,12 +151,34 @@ def _check_other_headers(old: Memory, new: Memory) -> None:
 
     if shape(old) != shape(new):
         raise DifferenceError("its program headers differ")
+    flags = {one.type: one.flags for one in old.headers if one.type in (DYNAMIC, PHDR)}
     for one in new.headers:
-        if one.type in (LOAD, OURS) or not one.filesz:
+        if one.type in (DYNAMIC, PHDR, OURS) and (
+            one.flags != flags.get(one.type, 4) or one.filesz != one.memsz or one.align != 8
+        ):
+            raise DifferenceError("a program header of its own is not as it should be")
+        if one.type == LOAD or not one.filesz:
             continue
         load = new.load_at(one.vaddr)
-        if load is not None and one.offset - load.offset != one.vaddr - load.vaddr:
+        if load is None:
+            # Absent, so only its address counts; tools should still find it within the file.
+            good = one.offset == one.vaddr % PAGE
+        else:
+            good = one.offset - load.offset == one.vaddr - load.vaddr
+        if not good:
             raise DifferenceError("a program header's offset does not agree with its address")
+
+
+def _check_new_loads(old: Memory, new: Memory) -> None:
+    """Behind all that was there: one that is written, for the dynamic section, and one that is
+    only read."""
+    end = max(one.end for one in old.loads)
+    found = [one for one in new.loads if one.vaddr >= end]
+    if [one.flags for one in found] != [6, 4] or any(one.filesz != one.memsz for one in found):
+        raise DifferenceError("its new segments are not as they should be")
+    section = next(one for one in new.headers if one.type == DYNAMIC)
+    if (section.vaddr, section.filesz) != (found[0].vaddr, found[0].filesz):
+        raise DifferenceError("its dynamic section has no segment of its own")
 
 
 class _Renamed:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import zstandard
 
-from layerpack.elf.filter import FILTERS, NONE, bits_for, encode
 from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Image
+from layerpack.elf.filter import FILTERS, NONE, bits_for, encode
 from layerpack.elf.index import PAGE, Range, Run, Window, checksum, pages_of
 
 

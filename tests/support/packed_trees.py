@@ -56,23 +56,16 @@ class _Job:
     keep: frozenset[str] | None
 
 
-def install(
-    target: Path, requirements: Iterable[str], *, python: str | None = None, compiled: bool = True
-) -> Path:
+def install(target: Path, requirements: Iterable[str], *, python: str | None = None) -> Path:
     """Wheels of the requirements, and of what they require, installed into the folder `target`.
 
-    `python` is another version (`3.9`) than that of `PYTHON`; then nothing is byte-compiled, nor
-    without `compiled`.
+    `python` is another version (`3.9`) than that of `PYTHON`.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--only-binary", ":all:", "--no-compile", "--target", str(target)]
     if python is not None:
         command += ["--python-version", python]
     subprocess.run([*command, *requirements], check=True, timeout=900)
-    if compiled and python is None:
-        compile_all = [str(PYTHON), "-m", "compileall", "-q", "-j", "0", str(target)]
-        # Some packages ship templates, or modules for other versions, that do not compile.
-        subprocess.run(compile_all, check=False, capture_output=True)
     return target
 
 

@@ -372,7 +372,12 @@ def test_the_minimal_recipe_is_name_runtime_and_requirements(tmp_path: Path) -> 
             "find-links": [],
             "exclude-newer": None,
         },
-        "build": {"from-source": [], "constraints": []},
+        "build": {
+            "from-source": [],
+            "constraints": [],
+            "image": None,
+            "system-packages": [],
+        },
         "system-libraries": "auto",
         "patches": [],
         "assets": [],

@@ -21,7 +21,7 @@ _LONGEST = 5.0
 @pytest.fixture(scope="module", params=["", "-Wl,-z,noseparate-code"])
 def library(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> bytes:
     options = [request.param] if request.param else []
-    path = pageable_library(tmp_path_factory.mktemp("fuzz") / "lib.so", *options, functions=300)
+    path = pageable_library(tmp_path_factory.mktemp("fuzz") / "lib.so", *options)
     return path.read_bytes()
 
 

@@ -201,18 +201,17 @@ def test_page_numbers_do_not_depend_on_options(library: Path) -> None:
 def test_given_ranges_are_clipped(library: Path) -> None:
     """As for a library whose sections are gone: what must stay does, whatever is asked."""
     chosen = elf.pageable_ranges(library)
-    asked = (elf.Range(vaddr=0, pages=chosen[0].vaddr // PAGE + 20, flags=5),)
+    asked = (elf.Range(vaddr=0, pages=chosen[0].vaddr // PAGE + 16, flags=5),)
     result, record = packed(library, elf.PackOptions(level=3, ranges=asked))
-    assert record.pages == 20 or index_of(result).ranges[-1].end == chosen[0].vaddr + 20 * PAGE
+    (found,) = index_of(result).ranges
+    assert found.end == chosen[0].vaddr + 16 * PAGE
+    assert record.pages >= 16
     assert verify(library, result) is None
-    everything = (elf.Range(vaddr=0, pages=1 << 20, flags=4),)
-    reason = refused(library, elf.PackOptions(level=3, ranges=everything))
-    assert "hardly" in reason or "pages" in reason
 
 
 def test_equal_windows_are_stored_once(tmp_path: Path) -> None:
     space = '__asm__(".text\\n.space 1000000\\n");'
-    path = debug_library(tmp_path / "lib.so", "-g0", source=source(50) + space)
+    path = debug_library(tmp_path / "lib.so", "-g0", source=source(100) + space)
     result, record = packed(path, elf.PackOptions(level=3, window_size=PAGE))
     windows = index_of(result).windows
     assert len({window.offset for window in windows}) < len(windows) / 10
@@ -268,9 +267,9 @@ def test_ifunc_code_stays_and_the_rest_is_judged_by_it(tmp_path: Path) -> None:
     static int (*choose(void))(void) { return fast; }
     int chosen(void) __attribute__((ifunc("choose")));
     """
-    path = debug_library(tmp_path / "few.so", "-g0", source=source(200) + extra)
+    path = debug_library(tmp_path / "few.so", "-g0", source=source(100) + extra)
     assert refused(path).endswith("pages that can be paged, as its code runs before the pager does")
-    path = debug_library(tmp_path / "many.so", "-g0", source=source(3000) + extra)
+    path = debug_library(tmp_path / "many.so", "-g0", source=source(4000) + extra)
     result = elf.pack(path, tmp_path / "packed.so", FAST)
     if isinstance(result, elf.PackResult):
         assert {one.flags for one in index_of(tmp_path / "packed.so").ranges} == {4}
@@ -282,7 +281,7 @@ def test_what_does_not_compress_is_not_worth_it(tmp_path: Path) -> None:
     noise = tmp_path / "noise.bin"
     noise.write_bytes(os.urandom(2_000_000))
     include = f'__asm__(".text\\n.incbin \\"{noise}\\"\\n");'
-    path = debug_library(tmp_path / "lib.so", "-g0", source=source(50) + include)
+    path = debug_library(tmp_path / "lib.so", "-g0", source=source(100) + include)
     assert refused(path) == "it would hardly become smaller"
 
 

@@ -31,7 +31,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("pair")
-    original = pageable_library(folder / "lib.so", functions=400)
+    original = pageable_library(folder / "lib.so")
     options = elf.PackOptions(level=3, window_size=8192, hot=(2, 9))
     assert isinstance(elf.pack(original, folder / "packed.so", options), elf.PackResult)
     return Pair(original=original, packed=folder / "packed.so")
@@ -62,8 +62,11 @@ def test_any_byte_that_counts_is_seen(pair: Pair) -> None:
     generator = random.Random(20261201)
     at, index = _index(data)
     places = [source.program_headers + n for n in range(0, 56 * len(source.segments), 5)]
-    # p_paddr means nothing on Linux.
+    # p_paddr means nothing on Linux, nor does the offset of what has no bytes (GNU_STACK).
     places = [p for p in places if (p - source.program_headers) % 56 not in range(24, 32)]
+    stack = next(n for n, s in enumerate(source.segments) if not s.filesz)
+    unused = source.program_headers + 56 * stack + 8
+    places = [p for p in places if p not in range(unused, unused + 8)]
     places += [at + n for n in range(0, 128, 3)]
     places += [at + generator.randrange(form.index_size(index)) for _ in range(60)]
     tail = source.loads[-1]
@@ -77,7 +80,7 @@ def test_any_byte_that_counts_is_seen(pair: Pair) -> None:
     # e_phoff, e_shoff and counts: the first is seen by what it breaks, the others name sections.
     places = [p for p in places if p not in range(40, 48) and p not in range(60, 64)]
     missed = [hex(p) for p in places if pair.verdict(_flipped(data, p)) is None]
-    assert missed == []
+    assert not missed, missed
 
 
 def test_a_file_that_ends_early_is_seen(pair: Pair) -> None:
@@ -133,7 +136,7 @@ def test_an_index_that_contradicts_itself_is_seen(pair: Pair) -> None:
         replace(index, source=bytes(32)),
         replace(index, filter=0),
         replace(index, filter=7),
-        replace(index, filter_bits=index.filter_bits + 1),
+        replace(index, filter_bits=40),
         replace(index, frames=index.frames + 1),
         replace(index, frames_size=index.frames_size - 1),
         replace(index, ranges=(replace(index.ranges[0], flags=7), *index.ranges[1:])),

@@ -1,0 +1,34 @@
+"""The engine and the stand-in image, once for all tests here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.engine import Engine, stand_in_archive
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine; these tests fail where none answers."""
+    return Engine()
+
+
+@pytest.fixture(scope="session")
+def stand_in(engine: Engine, pytestconfig: pytest.Config) -> Iterator[str]:
+    """The stand-in image's name; it is removed at the end, its file stays in pytest's cache."""
+    assert pytestconfig.cache is not None
+    archive = stand_in_archive(pytestconfig.cache.mkdir("engine"))
+    repository, tag = "layerpack-tests/stand-in", archive.stem
+    with archive.open("rb") as stream:
+        engine.client.api.import_image_from_data(stream, repository=repository, tag=tag)
+    yield f"{repository}:{tag}"
+    engine.client.images.remove(f"{repository}:{tag}", force=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(engine: Engine) -> Iterator[None]:
+    """After every test the engine has no container of ours."""
+    yield
+    assert engine.containers() == []

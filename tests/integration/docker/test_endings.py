@@ -1,0 +1,242 @@
+"""How builds in Docker end that do not succeed: one message each, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Ended, layerpack, start
+from tests.support.engine import OFFLINE, RUNTIME, Engine, locked_source, until
+from tests.support.recipes import minimal
+from tests.support.wheels import make_sdist, make_wheel
+
+pytestmark = pytest.mark.engine
+
+# What a build does that its test waits for, and that waits for the test.
+WAIT = "import pathlib, time; pathlib.Path('/tmp/reached').touch(); time.sleep(600)"
+GROW = (
+    "import pathlib, time; pathlib.Path('/tmp/reached').touch()\n"
+    "    while not pathlib.Path('/tmp/go').exists(): time.sleep(0.1)\n"
+    "    bytearray(1 << 30)"
+)
+FULL = "open('/dev/full', 'w').write('x' * 100_000)"
+
+
+def refused(*arguments: str, folder: Path, extra: dict[str, str], code: int = 6) -> str:
+    """The message of a build that ends with an exit code."""
+    ended = layerpack(
+        "build", "recipe.yaml", *arguments, folder=folder, cache=folder / "cache", extra=extra
+    )
+    assert ended.code == code, ended.errors
+    assert ended.output == ""
+    assert "Traceback" not in ended.errors.partition("its last lines:")[0]
+    return ended.errors[ended.errors.index("error: ") :]
+
+
+def reached(engine: Engine) -> bool:
+    """Whether the build is where its test waits for it."""
+    containers = engine.containers()
+    if not containers or containers[0].status != "running":
+        return False
+    return bool(containers[0].exec_run(["test", "-e", "/tmp/reached"]).exit_code == 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ids=["Ctrl-C", "kill", "kill -9"],
+)
+def test_a_cancelled_build_leaves_no_container(
+    tmp_path: Path, engine: Engine, stand_in: str, number: int, code: int
+) -> None:
+    locked_source(tmp_path, make_sdist(tmp_path / "s", "slowly", statement=WAIT))
+    images = engine.images()
+    secret = {"HTTPS_PROXY": "http://somebody:secret@127.0.0.1:9"}
+    process = start(
+        *("build", "recipe.yaml", "--base-image", stand_in),
+        folder=tmp_path,
+        cache=tmp_path / "cache",
+        extra={**OFFLINE, **secret},
+    )
+    until(lambda: reached(engine))
+    # Programs get the proxy; the container's configuration, which others may read, does not.
+    assert "secret" not in json.dumps(engine.running().attrs)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    if number == signal.SIGKILL:
+        # It cannot remove the container itself: that ends by itself, and the engine removes it.
+        until(lambda: not engine.containers(), 30)
+    else:
+        assert list((tmp_path / "cache/scratch").iterdir()) == []
+    assert engine.containers() == []
+    assert engine.images() == images
+
+
+def test_proxies_and_pips_settings_reach_the_build(tmp_path: Path, stand_in: str) -> None:
+    statement = (
+        "import os; raise SystemExit(f\"{os.environ['HTTPS_PROXY']} {os.environ['PIP_NO_INDEX']} \""
+        "f\"{os.environ.get('PIP_CONFIG_FILE')} {os.getuid()} {open('/proc/self/mounts').read()}\")"
+    )
+    locked_source(tmp_path, make_sdist(tmp_path / "s", "telling", statement=statement))
+    extra = {**OFFLINE, "HTTPS_PROXY": "http://127.0.0.1:9"}
+    refused("--base-image", stand_in, folder=tmp_path, extra=extra)
+    log = (tmp_path / "cache/logs/telling-1.0.log").read_text()
+    assert "http://127.0.0.1:9 1 None 1000 overlay / " in log
+    # Nothing of this machine is mounted.
+    assert str(tmp_path) not in log
+
+
+def test_a_build_that_runs_out_of_memory_is_told_so(
+    tmp_path: Path, engine: Engine, stand_in: str
+) -> None:
+    locked_source(tmp_path, make_sdist(tmp_path / "s", "greedy", statement=GROW))
+    process = start(
+        *("build", "recipe.yaml", "--base-image", stand_in),
+        folder=tmp_path,
+        cache=tmp_path / "cache",
+        extra=OFFLINE,
+    )
+    until(lambda: reached(engine))
+    container = engine.running()
+    container.update(mem_limit="100m", memswap_limit="100m")
+    container.exec_run(["touch", "/tmp/go"])
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 6
+    assert errors.splitlines()[1:] == [
+        "error: building greedy==1.0 failed: it was killed, as the container had no memory left",
+        "  Give the engine more memory (Docker Desktop: Settings, Resources), or let it compile fewer "
+        "files at once (MAX_JOBS=1).",
+    ]
+
+
+def test_a_full_disk_is_told_so(tmp_path: Path, stand_in: str) -> None:
+    locked_source(tmp_path, make_sdist(tmp_path / "s", "bulky", statement=FULL))
+    text = refused("--base-image", stand_in, folder=tmp_path, extra=OFFLINE)
+    assert text.startswith(
+        "error: building bulky==1.0 failed: the container engine has no space left\n  Free some: "
+    )
+
+
+def test_an_image_without_the_runtimes_python_is_told(tmp_path: Path, stand_in: str) -> None:
+    path = locked_source(tmp_path, make_sdist(tmp_path / "s", "simple"))
+    path.write_text(path.read_text().replace(RUNTIME, "python3.12"))
+    lock = path.with_suffix(".lock")
+    lock.unlink()
+    text = refused("--base-image", stand_in, folder=tmp_path, extra=OFFLINE)
+    assert text.startswith(f"error: {stand_in} has no python3.12 to build with: ")
+    assert not lock.exists()
+
+
+def test_an_image_for_another_architecture_is_told(tmp_path: Path, stand_in: str) -> None:
+    minimal(tmp_path, runtime=RUNTIME, more="architecture: arm64")
+    text = refused("--base-image", stand_in, folder=tmp_path, extra=OFFLINE)
+    assert text == (
+        f"error: the image {stand_in} is for linux/amd64, and the recipe needs linux/arm64\n"
+        "  Name an image of that architecture with --base-image or build.image.\n"
+    )
+
+
+@pytest.mark.parametrize("where", ["option", "recipe"])
+def test_an_image_that_cannot_be_pulled_is_told(tmp_path: Path, where: str) -> None:
+    image = "127.0.0.1:9/no-such:1"
+    minimal(tmp_path, runtime=RUNTIME, more=f"build: {{image: '{image}'}}")
+    other = ["--base-image", "127.0.0.1:9/other@sha256:" + "0" * 64]
+    text = refused(*(other if where == "option" else []), folder=tmp_path, extra=OFFLINE)
+    assert text.startswith(f"error: the image {other[1] if where == 'option' else image} cannot be ")
+    assert "connection refused" in text
+    assert text.endswith("name another with --base-image or build.image.\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        (
+            "tcp://127.0.0.1:9",
+            "the container engine at tcp://127.0.0.1:9 (from DOCKER_HOST) does not answer: "
+            "Connection refused",
+        ),
+        ("unix:///none.sock", "there is no container engine: unix:///none.sock does not exist"),
+        (
+            "nonsense://x",
+            "the container engine at nonsense://x (from DOCKER_HOST) does not answer: Invalid bind "
+            "address protocol: nonsense://x",
+        ),
+    ],
+    ids=["unreachable", "absent", "nonsense"],
+)
+def test_an_engine_that_does_not_answer_is_told(tmp_path: Path, host: str, message: str) -> None:
+    minimal(tmp_path, runtime=RUNTIME)
+    text = refused("--builder", "docker", folder=tmp_path, extra={"DOCKER_HOST": host})
+    assert text == (
+        f"error: {message}\n  Install and start Docker (or Podman with its socket), name an engine "
+        "with DOCKER_HOST, or use --builder local.\n"
+    )
+
+
+@pytest.mark.parametrize("api", ["1.20", "1.40"])
+def test_an_engine_that_is_too_old_is_told(tmp_path: Path, api: str) -> None:
+    minimal(tmp_path, runtime=RUNTIME)
+    with old_engine(api) as host:
+        text = refused("--builder", "docker", folder=tmp_path, extra={"DOCKER_HOST": host})
+    assert text.startswith(f"error: the container engine at {host} is too old: ")
+    assert text.endswith(
+        "; layerpack needs API 1.41\n  Update it to Docker 20.10 or Podman 4 or newer, or use "
+        "--builder local.\n"
+    )
+
+
+@contextmanager
+def old_engine(api: str) -> Iterator[str]:
+    """An address where something answers as an engine of that API's time did."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = json.dumps({"ApiVersion": api, "Version": "1.8"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def auto(folder: Path, host: str) -> Ended:
+    """A build of one wheel that leaves the choice to layerpack."""
+    extra = {**OFFLINE, "DOCKER_HOST": host} if host else OFFLINE
+    return layerpack(
+        *("build", "recipe.yaml", "--verbose"), folder=folder, cache=folder / "cache", extra=extra
+    )
+
+
+def test_auto_takes_docker_where_it_is_needed_and_there(tmp_path: Path, stand_in: str) -> None:
+    dead = "tcp://127.0.0.1:9"
+    source = make_sdist(tmp_path / "s", "simple")
+    locked_source(tmp_path, source)
+    make_wheel(tmp_path / "links", "simple")
+    path = tmp_path / "recipe.yaml"
+    plain = path.read_text()
+    told = "building on this machine: nothing in the recipe needs Docker\n"
+    path.write_text(plain.replace("build: {from-source: [simple]}\n", ""))
+    locked_source(tmp_path / "again", make_wheel(tmp_path / "w", "simple"))
+    del told, dead, os
