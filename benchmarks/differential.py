@@ -180,7 +180,7 @@ def _run(
         command: list[str | Path] = ["-m", part.module, outcomes]
     else:
         command = ["-m", "pytest", "-q", "--rootdir", tree, "-W", "ignore"]
-        command += ["--continue-on-collection-errors"]
+        command += ["--continue-on-collection-errors", "--hypothesis-seed=0"]
         command += ["-p", "benchmarks.stacks.outcomes", "-p", "no:cacheprovider"]
         # Names of tests begin with their file, from the tree.
         command += [f"{tree}/{one}" if "::" in one else one for one in tests]

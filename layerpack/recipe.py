@@ -271,8 +271,9 @@ class Native(_Model):
     `plain` leaves it as it is; `auto` is `paged` where the layers would not fit otherwise."""
     keep_plain: tuple[str, ...] = Field(default=(), strict=False)
     """Glob patterns below site-packages, as in `strip.keep`, of libraries that stay as they are."""
-    level: int = Field(default=19, ge=1, le=22)
-    """zstd's level: a higher one takes longer to build and as long to run."""
+    level: int = Field(default=16, ge=1, le=22)
+    """zstd's level: a higher one takes longer to build and as long to run. 19 saves a further 0.3 %
+    of what 16 leaves, in twice the time."""
     bind: bool = True
     """Bind a library's references to itself at build time, and drop the names that this leaves
     unused."""

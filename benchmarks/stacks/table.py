@@ -80,7 +80,7 @@ STACKS: Final[Mapping[str, Stack]] = {
         ),
     ),
     "sklearn": Stack(
-        requirements=("scikit-learn==1.9.1", "scipy==1.17.1", "numpy==2.4.6", "pytest"),
+        requirements=("scikit-learn==1.9.1", "scipy==1.17.1", "numpy==2.4.6", *_PYTEST),
         parts=_pytest(
             300,
             *(f"sklearn.{one}" for one in ("tree", "svm", "linear_model", "neighbors", "cluster")),

@@ -46,7 +46,7 @@ class PackOptions:
     library that was rewritten and so lost its sections; what must stay is left out of them.
     """
 
-    level: int = 19
+    level: int = 16
     window_size: int = 65536
     hot: tuple[int, ...] = ()
     pager_runpath: str | None = None

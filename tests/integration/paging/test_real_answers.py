@@ -57,13 +57,16 @@ def answers(tree: Path, folder: Path, module: str, *arguments: str) -> dict[str,
     folder.mkdir()
     path = folder / "results.jsonl"
     subprocess.run(
-        [PYTHON, "-S", "-s", "-B", "-m", f"benchmarks.stacks.{module}", path, *arguments],
+        [PYTHON, "-S", "-s", "-m", f"benchmarks.stacks.{module}", path, *arguments],
         cwd=folder,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
             "PYTHONPATH": os.pathsep.join((str(tree), str(ROOT))),
             "PYTHONHASHSEED": "0",
             "OPENBLAS_NUM_THREADS": "2",
+            # Threads that wait are to sleep: the processors may have other work.
+            "OPENBLAS_THREAD_TIMEOUT": "4",
+            "OMP_WAIT_POLICY": "passive",
         },
         stderr=subprocess.DEVNULL,
         check=True,
