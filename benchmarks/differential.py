@@ -37,6 +37,8 @@ from tests.support.packed_trees import PYTHON, install, packed_twin
 _REPOSITORY: Final = Path(__file__).parents[1]
 #: So many differences are shown; all are counted.
 _SHOWN: Final = 20
+#: Address space of a process, in bytes: a test that asks for more fails in both trees alike.
+_MEMORY: Final = 8 * 2**30
 _LATE: Final = "stopped, time is up"
 #: What `stacks.outcomes` writes first.
 _BEGUN: Final = "begun"
@@ -187,7 +189,7 @@ def _run(
     started = time.perf_counter()
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
-            [str(one) for one in (PYTHON, "-S", "-s", "-B", *command)],
+            ["prlimit", f"--as={_MEMORY}", *map(str, (PYTHON, "-S", "-s", "-B", *command))],
             cwd=folder,
             env=_environment(tree, folder, environment) | {"LAYERPACK_OUTCOMES": str(outcomes)},
             stdin=subprocess.DEVNULL,

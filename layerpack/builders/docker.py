@@ -114,17 +114,20 @@ class DockerBuilder:
                 "Check that containers reach the package index: proxy variables, PIP_INDEX_URL and "
                 "a CA bundle (SSL_CERT_FILE) are passed on.",
             )
+        container.doing = "resolving in the container"
         return process.Tool(command=(_PYTHON, "-m", "piptools", "compile"), run=container.run)
 
     def _build(self, pin: Locked, context: BuildContext) -> WheelFile:
         require_pip(pin, context.profile)
         container = self._running()
+        container.doing = f"building {pin.name}=={pin.version}"
         pip = process.Tool(command=(_PYTHON, "-m", "pip"), run=container.run)
         return build_wheel(pin, context, pip)
 
     def _read_library(self, soname: str) -> bytes | None:
         """A library's content, from where the image's loader finds it."""
         container = self._running()
+        container.doing = f"looking for {soname} in the image"
         listing = container.run(["/bin/sh", "-c", "PATH=$PATH:/sbin:/usr/sbin ldconfig -p"])
         path = library_path(listing.output, soname, self._options.profile.machine)
         if path is None:

@@ -67,6 +67,8 @@ class Container:
         self._folders = 0
         self._id = ""
         self._held: Any = None
+        self.doing = ""
+        """What is done in it, for errors: `building gluonnlp==0.10.0`."""
         try:
             with told(f"starting a container of {image.reference}"):
                 self._start(platform_of(profile))
@@ -246,7 +248,7 @@ class Container:
         on_line: Callable[[str], None],
         user: str,
     ) -> process.Result:
-        doing = f"running {posixpath.basename(arguments[0])} in the container"
+        doing = self.doing or f"running {posixpath.basename(arguments[0])} in the container"
         streams = (_Lines(on_line), _Lines(on_line))
         with told(doing):
             started = self._api.exec_create(

@@ -7,7 +7,6 @@ images in its package manager (apt-get, not dnf) and in its glibc, which is newe
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -33,7 +32,12 @@ OFFLINE: Final = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_
 _SUITE: Final = "trixie"
 # No certificates: that those of this machine are passed on is a part of what is tested.
 _PACKAGES: Final = ("python3", "python3-dev", "gcc", "libc6-dev")
-_NOT_NEEDED: Final = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man")
+_NOT_NEEDED: Final = (
+    "var/cache/apt/archives",
+    "var/lib/apt/lists",
+    "usr/share/doc",
+    "usr/share/man",
+)
 
 
 class Engine:
@@ -61,15 +65,12 @@ class Engine:
         made: list[str] = []
         since = self.client.info()["SystemTime"]
         yield made
-        until_now = self.client.info()["SystemTime"]
         filters = {"event": "create", "label": "layerpack"}
-        events = self.client.events(since=_time(since), until=_time(until_now), filters=filters)
-        made += [json.loads(line)["id"] for line in events]
-
-
-def _time(text: str) -> str:
-    """The engine's clock in the form that it takes itself."""
-    return text
+        # The API takes the engine's own clock as it tells it.
+        events = self.client.api.events(
+            since=since, until=self.client.info()["SystemTime"], filters=filters, decode=True
+        )
+        made += [event["id"] for event in events]
 
 
 def until(probe: Callable[[], Any], seconds: float = 120) -> Any:
@@ -109,11 +110,11 @@ def _wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def locked_source(folder: Path, source: Path, more: str = "") -> Path:
-    """A recipe of one source distribution, which lies in `folder`/links, with its lock."""
+    """A recipe, with its lock, of one source distribution or wheel, which lies in `folder`/links."""
     links = folder / "links"
     links.mkdir(parents=True)
     shutil.copy(source, links)
-    name, version = source.name.removesuffix(".tar.gz").rsplit("-", 1)
+    name, version = source.name.removesuffix(".tar.gz").split("-")[:2]
     path = folder / "recipe.yaml"
     path.write_text(
         f"name: small\nruntime: {RUNTIME}\nrequirements: [{name}]\n"

@@ -137,7 +137,9 @@ def test_an_extension_is_compiled_against_a_system_package_whose_library_comes_a
     ended = built(tmp_path, cache, stand_in, "--verbose")
     # Tools are heard while they work, and it is told what comes from where.
     assert "  Setting up liblzo2-dev" in ended.errors
-    assert f"bundled liblzo2.so.2 from {stand_in}, needed by python/lzo.cpython-313-" in ended.errors
+    assert (
+        f"bundled liblzo2.so.2 from {stand_in}, needed by python/lzo.cpython-313-" in ended.errors
+    )
     manifest = json.loads((tmp_path / "build/lzo/manifest.json").read_text())
     (library,) = manifest["system_libraries"]
     assert (library["soname"], library["origin"]) == ("liblzo2.so.2", stand_in)

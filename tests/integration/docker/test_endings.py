@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -114,8 +113,8 @@ def test_a_build_that_runs_out_of_memory_is_told_so(
     assert process.returncode == 6
     assert errors.splitlines()[1:] == [
         "error: building greedy==1.0 failed: it was killed, as the container had no memory left",
-        "  Give the engine more memory (Docker Desktop: Settings, Resources), or let it compile fewer "
-        "files at once (MAX_JOBS=1).",
+        "  Give the engine more memory (Docker Desktop: Settings, Resources), or let it compile "
+        "fewer files at once (MAX_JOBS=1).",
     ]
 
 
@@ -152,7 +151,9 @@ def test_an_image_that_cannot_be_pulled_is_told(tmp_path: Path, where: str) -> N
     minimal(tmp_path, runtime=RUNTIME, more=f"build: {{image: '{image}'}}")
     other = ["--base-image", "127.0.0.1:9/other@sha256:" + "0" * 64]
     text = refused(*(other if where == "option" else []), folder=tmp_path, extra=OFFLINE)
-    assert text.startswith(f"error: the image {other[1] if where == 'option' else image} cannot be ")
+    assert text.startswith(
+        f"error: the image {other[1] if where == 'option' else image} cannot be "
+    )
     assert "connection refused" in text
     assert text.endswith("name another with --base-image or build.image.\n")
 
@@ -221,22 +222,48 @@ def old_engine(api: str) -> Iterator[str]:
         server.server_close()
 
 
-def auto(folder: Path, host: str) -> Ended:
-    """A build of one wheel that leaves the choice to layerpack."""
-    extra = {**OFFLINE, "DOCKER_HOST": host} if host else OFFLINE
-    return layerpack(
-        *("build", "recipe.yaml", "--verbose"), folder=folder, cache=folder / "cache", extra=extra
+def test_auto_takes_docker_where_the_recipe_needs_it_and_it_is_there(
+    tmp_path: Path, engine: Engine, stand_in: str
+) -> None:
+    path = locked_source(tmp_path, make_sdist(tmp_path / "s", "simple"))
+    text = path.read_text()
+    path.write_text(text.replace("[simple]}", f"[simple], image: '{stand_in}'}}"))
+    with engine.counting() as made:
+        ended = automatic(tmp_path, {})
+    assert len(made) == 1
+    assert f"building in {stand_in}@sha256:" in ended.errors
+    assert ended.errors.splitlines()[0].endswith(": build.image names an image")
+
+
+def test_auto_takes_this_machine_where_docker_is_not_needed_or_not_there(tmp_path: Path) -> None:
+    dead = {"DOCKER_HOST": "tcp://127.0.0.1:9"}
+    wheel = make_wheel(tmp_path / "w", "simple")
+    path = locked_source(tmp_path, wheel)
+    ended = automatic(tmp_path, dead)
+    assert "building on this machine: nothing in the recipe needs Docker\n" in ended.errors
+    text = path.read_text()
+    path.write_text(text.replace("[simple]}", "[simple], system-packages: [lz4-devel]}"))
+    ended = automatic(tmp_path, dead)
+    assert ended.errors.startswith(
+        "warning: building on this machine, although build.system-packages asks for lz4-devel: the "
+        "container engine at tcp://127.0.0.1:9 (from DOCKER_HOST) does not answer: Connection "
+        "refused\n"
     )
+    # Who names an image on the command line wants it.
+    text = refused("--base-image", "x", folder=tmp_path, extra={**OFFLINE, **dead})
+    assert "does not answer" in text
+    both = ("--builder", "local", "--base-image", "x")
+    text = refused(*both, folder=tmp_path, extra=OFFLINE, code=2)
+    assert text.startswith("error: --base-image is an image for --builder docker\n")
 
 
-def test_auto_takes_docker_where_it_is_needed_and_there(tmp_path: Path, stand_in: str) -> None:
-    dead = "tcp://127.0.0.1:9"
-    source = make_sdist(tmp_path / "s", "simple")
-    locked_source(tmp_path, source)
-    make_wheel(tmp_path / "links", "simple")
-    path = tmp_path / "recipe.yaml"
-    plain = path.read_text()
-    told = "building on this machine: nothing in the recipe needs Docker\n"
-    path.write_text(plain.replace("build: {from-source: [simple]}\n", ""))
-    locked_source(tmp_path / "again", make_wheel(tmp_path / "w", "simple"))
-    del told, dead, os
+def automatic(folder: Path, extra: dict[str, str]) -> Ended:
+    """A build that leaves the choice to layerpack, and must succeed."""
+    ended = layerpack(
+        *("build", "recipe.yaml", "--verbose"),
+        folder=folder,
+        cache=folder / "cache",
+        extra={**OFFLINE, **extra},
+    )
+    assert ended.code == 0, ended.errors
+    return ended

@@ -106,7 +106,8 @@ def test_sections_are_not_needed(libraries: list[Path], tmp_path: Path) -> None:
         bare.write_bytes(data)
         without = elf.pageable_ranges(bare)
         code = [sum(r.pages for r in found if r.flags & 1) for found in (with_sections, without)]
-        assert code[0] * 0.85 <= code[1] <= code[0] + 2, path
+        # The last function's end is not known, and it can be a long one.
+        assert code[0] * 0.9 - 4 <= code[1] <= code[0] + 2, path
         checked += 1
         if checked % 10 == 1:
             # The sections that stayed follow the segments, unseen, and are not data of its own.
