@@ -110,7 +110,7 @@ def _wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def locked_source(folder: Path, source: Path, more: str = "") -> Path:
-    """A recipe, with its lock, of one source distribution or wheel, which lies in `folder`/links."""
+    """A recipe, with its lock, of one source distribution or wheel in `folder`/links."""
     links = folder / "links"
     links.mkdir(parents=True)
     shutil.copy(source, links)
