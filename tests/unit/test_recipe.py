@@ -395,7 +395,7 @@ def test_the_minimal_recipe_is_name_runtime_and_requirements(tmp_path: Path) -> 
             "runtime-provided": False,
             "keep": [],
         },
-        "native": {"store": "auto", "keep-plain": [], "level": 19, "bind": True},
+        "native": {"store": "auto", "keep-plain": [], "level": 16, "bind": True},
         "passes": [],
         "layers": {"max": 5, "direct-upload": True},
     }
