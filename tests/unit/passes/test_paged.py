@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,7 +31,7 @@ from layerpack.units import sha256_file
 from tests.support.code import ANSWER, compiled, mangled_functions, many_functions
 from tests.unit.passes.helpers import Tree, context_in, kept, payload_of
 
-ARM64_COMPILER = shutil.which("aarch64-linux-gnu-gcc")
+ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 PACKED = "native: {store: paged}\n"
 _TOO_LITTLE = "the pager would take more than packing libraries saves"
 
@@ -417,12 +416,12 @@ def test_work_is_shared_by_processes_and_told(
     assert answers(after, tmp_path / "opt", "python/alpha/2.so") == [ANSWER, ANSWER]
 
 
-@pytest.mark.skipif(ARM64_COMPILER is None, reason="no C compiler for arm64 on this machine")
+@pytest.mark.roots
 def test_a_recipe_for_arm64_packs_its_libraries_and_has_its_pager(
     tmp_path: Path, large: Path
 ) -> None:
     library = compiled(
-        tmp_path / "build/arm.so", many_functions(), "-nostdlib", compiler=str(ARM64_COMPILER)
+        tmp_path / "build/arm.so", many_functions(), "-nostdlib", compiler=ARM64_COMPILER
     )
     payload = payload_of(tmp_path, {"alpha": {"alpha/a.so": library, "alpha/b.so": large}})
     context = context_in(tmp_path, more=f"architecture: arm64\n{PACKED}")
