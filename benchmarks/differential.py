@@ -125,6 +125,10 @@ def _compare(part: Part, trees: _Trees, scratch: Path) -> int:
         f"  {part.name}: {len(common)} checks ({told}), {len(differing)} differ; "
         f"plain {plain.seconds:.0f} s, {plain.ended}; packed {packed.seconds:.0f} s, {packed.ended}"
     )
+    for run in (plain, packed):
+        if run.died:
+            begun = [one for one, outcome in run.outcomes.items() if outcome == _BEGUN]
+            print(f"    died in {', '.join(begun) or 'no test'}")
     again = differing
     if differing and part.module is None:
         # By name: a run of those alone is short.

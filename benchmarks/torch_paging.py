@@ -1,6 +1,6 @@
 """PyTorch with its libraries packed: their size, and a BERT's forward pass beside the plain ones'.
 
-    python -m benchmarks.torch_paging [--level 19] [--runs 3] [--torch REQUIREMENT]
+    python -m benchmarks.torch_paging [--level 16] [--runs 3] [--torch REQUIREMENT]
 
 Installs torch and transformers by pip for the running Python, and a twin of the tree with all
 shared libraries bound and packed. In both, fresh interpreters build the same small BERT (the sizes
@@ -72,7 +72,7 @@ class _Ended:
 def main() -> int:
     """Install, pack, run, and print; 1 if a result differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--level", type=int, default=19, help="of zstd (default: 19)")
+    parser.add_argument("--level", type=int, default=16, help="of zstd (default: 16)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--torch", default=_TORCH, help=f"requirement (default: {_TORCH})")
     parser.add_argument("--folder", type=Path, help="where the plain tree is kept for a next time")

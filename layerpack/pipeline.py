@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -13,14 +12,15 @@ from layerpack.arrange import Arranging, current_recording
 from layerpack.assets import AssetContext, AssetRecord, make_asset
 from layerpack.build_folder import BuildFolder
 from layerpack.builders.api import BuildContext, Builder, SystemLibrary, WheelFile
-from layerpack.builders.choose import Listeners, Wish, docker_need, open_builder
+from layerpack.builders.choose import Wish, docker_need, open_builder
 from layerpack.builders.unpack import payload_of, unpack
 from layerpack.cache import Cache
-from layerpack.errors import ResolveError
+from layerpack.events import Events
 from layerpack.inputs import build_key, function_entries
 from layerpack.interpreters import find_interpreter, interpreter_version
 from layerpack.limits import LambdaLimits
 from layerpack.lock import Lock
+from layerpack.locking import current_lock, read_lock
 from layerpack.manifest import FileInventory, Manifest
 from layerpack.output import Built, write_build
 from layerpack.passes.api import Pass, PassContext, Remark
@@ -31,23 +31,8 @@ from layerpack.passes.runner import Outcome, run_passes
 from layerpack.patches import Patched, apply_patches
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Asset, Recipe
-from layerpack.resolve import Inside, make_lock
 from layerpack.system_libraries import Bundled, bundle_missing, check_libraries, unneeded
 from layerpack.units import key_of
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Events:
-    """What a build tells while it runs: `step` a stage that starts, `progress(done, total)` how
-    far it is, `output` each line that a tool prints, `note` what may interest, `say` a choice that
-    was made, `warn` what the user should know."""
-
-    step: Callable[[str], None] = field(default=lambda text: None)
-    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
-    output: Callable[[str], None] = field(default=lambda line: None)
-    note: Callable[[str], None] = field(default=lambda text: None)
-    say: Callable[[str], None] = field(default=lambda text: None)
-    warn: Callable[[str], None] = field(default=lambda text: None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,59 +60,6 @@ def output_folder(recipe: Recipe, options: BuildOptions) -> Path:
     return options.output or Path("build") / recipe.name
 
 
-def update_lock(
-    recipe: Recipe,
-    events: Events,
-    *,
-    upgrade: bool = False,
-    upgrade_packages: Sequence[str] = (),
-    builder: Builder | None = None,
-) -> Lock:
-    """Resolve the recipe, where its builder does, and write its lock.
-
-    The former lock stays where resolving fails.
-    """
-    former = Lock.read(recipe.lock_path)
-    compiler = builder.pip_compile() if builder else None
-    lock = make_lock(
-        recipe,
-        former=former,
-        upgrade=upgrade,
-        upgrade_packages=upgrade_packages,
-        on_step=events.step,
-        inside=Inside(pip_compile=compiler, image=builder.image) if builder and compiler else None,
-    )
-    lock.write(recipe.lock_path)
-    return lock
-
-
-def current_lock(
-    recipe: Recipe, options: BuildOptions, events: Events, builder: Builder | None = None
-) -> Lock:
-    """The recipe's lock, made or made anew where it does not hold.
-
-    Raises ResolveError for that with `options.locked`.
-    """
-    lock, reason = _read_lock(recipe, options)
-    if lock is not None and not reason:
-        return lock
-    if lock is not None:
-        events.warn(f"{recipe.lock_path} is stale ({reason}): resolving anew")
-    return update_lock(recipe, events, builder=builder)
-
-
-def _read_lock(recipe: Recipe, options: BuildOptions) -> tuple[Lock | None, str]:
-    """The lock, and why it does not hold: empty where it does. Raises with `options.locked`."""
-    lock = Lock.read(recipe.lock_path)
-    reason = lock.stale_reason(recipe) if lock else "there is none"
-    if reason and options.locked:
-        raise ResolveError(
-            f"the lock {recipe.lock_path} does not hold: {reason}",
-            f"Run `layerpack lock {recipe.path}`, or build without --locked.",
-        )
-    return lock, reason
-
-
 def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResult:
     """Build a recipe into its folder.
 
@@ -139,8 +71,7 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     if recipe.profile.deprecated <= date.today():
         events.warn(f"AWS deprecated {recipe.runtime} on {recipe.profile.deprecated}")
     options.cache.make()
-    listeners = Listeners(**{name: getattr(events, name) for name in Listeners.__slots__})
-    with closing(open_builder(recipe, options.wish, options.cache, listeners)) as builder:
+    with closing(open_builder(recipe, options.wish, options.cache, events)) as builder:
         return _build(recipe, options, events, builder, function)
 
 
@@ -151,7 +82,7 @@ def _build(
     builder: Builder,
     function: tuple[FileEntry, ...] | None,
 ) -> BuildResult:
-    lock = current_lock(recipe, options, events, builder)
+    lock = current_lock(recipe, events, locked=options.locked, builder=builder)
     if lock.image and builder.image and lock.image != builder.image:
         events.warn(f"{recipe.lock_path} was made in {lock.image}, not in {builder.image}")
     folder = BuildFolder(output_folder(recipe, options))
@@ -402,7 +333,7 @@ def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
     """What `build` would do, without doing it (`--dry-run`): nothing is downloaded or written."""
     recipe = Recipe.load(recipe_path)
     function = function_entries(recipe)
-    lock, reason = _read_lock(recipe, options)
+    lock, reason = read_lock(recipe, locked=options.locked)
     folder = BuildFolder(output_folder(recipe, options))
     image = folder.image()
     fresh = not reason and lock is not None and is_fresh(folder, recipe, lock, image)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +11,7 @@ from layerpack.builders.api import Builder
 from layerpack.builders.local import LocalBuilder
 from layerpack.cache import Cache
 from layerpack.errors import BuildToolError, UsageError
+from layerpack.events import Events
 from layerpack.interpreters import find_interpreter
 from layerpack.recipe import Recipe
 
@@ -25,18 +25,6 @@ class Wish:
 
     builder: BuilderName = "auto"
     base_image: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Listeners:
-    """Who is told of what (see pipeline.Events)."""
-
-    step: Callable[[str], None]
-    progress: Callable[[int, int], None]
-    output: Callable[[str], None]
-    note: Callable[[str], None]
-    say: Callable[[str], None]
-    warn: Callable[[str], None]
 
 
 def docker_need(recipe: Recipe, wish: Wish) -> str:
@@ -56,7 +44,7 @@ def docker_need(recipe: Recipe, wish: Wish) -> str:
     return ""
 
 
-def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Listeners) -> Builder:
+def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Events) -> Builder:
     """The builder, ready to work; it says which one it is, and why.
 
     Raises UsageError for options that exclude each other, BuildToolError where Docker is asked for

@@ -28,16 +28,16 @@ def lock(
 
     Versions of an existing lock stay where they still fit, unless an upgrade is asked for.
     """
-    from layerpack import pipeline
     from layerpack.cli.render import print_lock_change
     from layerpack.cli.reporter import Reporter
     from layerpack.lock import Lock
+    from layerpack.locking import update_lock
     from layerpack.recipe import Recipe
 
     loaded = Recipe.load(recipe)
     former = Lock.read(loaded.lock_path)
     with Reporter(quiet=quiet, verbose=verbose) as reporter:
-        new = pipeline.update_lock(
+        new = update_lock(
             loaded, reporter.events, upgrade=upgrade, upgrade_packages=upgrade_package or ()
         )
     print_lock_change(loaded.lock_path, former, new, format_)

@@ -16,6 +16,7 @@ import typer
 from layerpack import __version__
 from layerpack.cli.build import build
 from layerpack.cli.diff import diff
+from layerpack.cli.doctor import doctor
 from layerpack.cli.explain import explain
 from layerpack.cli.lock import lock
 from layerpack.cli.passes import passes
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, lock, size_report, explain, diff, passes, schema):
+for command in (build, lock, size_report, explain, diff, passes, schema, doctor):
     app.command()(command)
 
 

@@ -6,8 +6,9 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
@@ -19,6 +20,10 @@ from layerpack.report import json_, terminal, terminal_diff, terminal_explain
 from layerpack.report.diff import ReportDiff
 from layerpack.report.explain import Explanation
 from layerpack.report.model import SizeReport, limit_error
+
+if TYPE_CHECKING:
+    # It loads the container engine's SDK, which takes longer than most commands.
+    from layerpack.doctor import Check
 
 _ADVICE_ABOVE = "The report's last part, 'What to do', names what would help."
 
@@ -86,6 +91,20 @@ def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) ->
     for one, wanted in passes:
         mark = "" if wanted is None else "on   " if wanted else "off  "
         _out().write(f"{mark}{one.name:<{width}}  {one.summary}\n")
+
+
+def print_checks(checks: Sequence[Check], format_: Format) -> None:
+    """What `doctor` found."""
+    if format_ is Format.JSON:
+        _print_json([asdict(check) for check in checks])
+        return
+    width = max(len(check.name) for check in checks)
+    marks = {"found": "ok", "missing": "-", "low": "!"}
+    for check in checks:
+        shown = check.detail or "not found"
+        if check.status != "found":
+            shown += f" (for {check.purpose})"
+        _out().write(f"{marks[check.status]:<3} {check.name:<{width}}  {shown}\n")
 
 
 def print_plan(plan: dict[str, object], format_: Format) -> None:

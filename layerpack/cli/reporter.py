@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from layerpack.pipeline import Events
+from layerpack.events import Events
 
 # A stage shows its bar once it takes this long; shorter ones would only flicker.
 _PATIENCE_SECONDS = 0.5

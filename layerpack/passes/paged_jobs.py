@@ -25,9 +25,6 @@ from layerpack.workers import in_processes
 
 # Below this many bytes, starting processes costs more than they save.
 _WORTH_PROCESSES = 2 * 2**20
-#: Bytes that are decompressed at a time, without a recording and with one.
-_WINDOW: Final = 65536
-_RECORDED_WINDOW: Final = 131072
 _FIGURES: Final = ("mapped_bytes", "paged_bytes", "compressed_bytes", "hot_pages")
 
 
@@ -97,12 +94,6 @@ class PackJob:
     def _name(self) -> str:
         return self.path.rpartition("/")[2]
 
-    @property
-    def _window_size(self) -> int:
-        """What a recording leaves out is seldom touched: larger windows take longer then, but are
-        smaller together, by 5 % for OpenBLAS and 8 % for libmxnet."""
-        return _RECORDED_WINDOW if self.recordings else _WINDOW
-
     def _kept_names(self) -> str:
         """A digest of `keep`; names need not be UTF-8."""
         if self.keep is None:
@@ -134,8 +125,7 @@ class PackJob:
         if source is None:
             return None
         hot = self.recordings.get(source[1], ())
-        content = (source[1], self._name, self.level, self._window_size, self.runpath, hot)
-        key = key_of("packed", PACK_VERSION, *content)
+        key = key_of("packed", PACK_VERSION, source[1], self._name, self.level, self.runpath, hot)
         return KeptFile(self.folder / "packed" / f"{key}.so")
 
     def _bind(self, made: Path) -> dict[str, Any] | Refusal:
@@ -152,7 +142,6 @@ class PackJob:
         options = PackOptions(
             level=self.level,
             hot=_existing(self.recordings.get(bound[1], ()), source),
-            window_size=self._window_size,
             pager_runpath=self.runpath,
             threads=self.threads,
         )

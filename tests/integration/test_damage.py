@@ -20,7 +20,8 @@ import pytest
 
 from layerpack.cache import Cache
 from layerpack.errors import LayerpackError
-from layerpack.pipeline import BuildOptions, Events, build
+from layerpack.events import Events
+from layerpack.pipeline import BuildOptions, build
 from tests.support.command import layerpack, start
 from tests.support.index import LocalIndex
 from tests.support.recipes import HERE, minimal

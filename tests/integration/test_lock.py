@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from layerpack.cache import Cache
 from layerpack.errors import ResolveError
+from layerpack.events import Events
 from layerpack.lock import Lock
-from layerpack.pipeline import BuildOptions, Events, current_lock, update_lock
+from layerpack.locking import current_lock, update_lock
 from layerpack.recipe import Recipe
 from layerpack.resolve import make_lock
 from tests.support.index import LocalIndex
@@ -268,27 +268,25 @@ def test_a_valid_lock_resolves_nothing_and_a_stale_one_is_made_anew_or_an_error(
 ) -> None:
     warnings: list[str] = []
     events = Events(warn=warnings.append)
-    options = BuildOptions(cache=Cache(tmp_path / "cache"))
-    locked = BuildOptions(cache=Cache(tmp_path / "cache"), locked=True)
     loaded = recipe(tmp_path, published)
     with pytest.raises(ResolveError, match="does not hold: there is none"):
-        current_lock(loaded, locked, events)
-    first = current_lock(loaded, options, events)
+        current_lock(loaded, events, locked=True)
+    first = current_lock(loaded, events)
     published.requests.clear()
-    assert current_lock(loaded, options, events).text == first.text
-    assert current_lock(loaded, locked, events).text == first.text
+    assert current_lock(loaded, events).text == first.text
+    assert current_lock(loaded, events, locked=True).text == first.text
     assert (published.requests, warnings) == ([], [])
 
     changed = recipe(tmp_path, published, ["alpha<1.1"])
     before = changed.lock_path.read_bytes()
     with pytest.raises(ResolveError) as caught:
-        current_lock(changed, locked, events)
+        current_lock(changed, events, locked=True)
     assert str(caught.value).replace(f"{tmp_path}/", "") == (
         "the lock recipe.lock does not hold: the recipe's requirements changed since it was made\n"
         "Run `layerpack lock recipe.yaml`, or build without --locked."
     )
     assert changed.lock_path.read_bytes() == before
-    assert versions(current_lock(changed, options, events)) == {"alpha": "1.0", "beta": "2.1"}
+    assert versions(current_lock(changed, events)) == {"alpha": "1.0", "beta": "2.1"}
     assert warnings == [
         f"{changed.lock_path} is stale (the recipe's requirements changed since it was made): "
         "resolving anew"

@@ -14,6 +14,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,14 +64,20 @@ class Engine:
     def counting(self) -> Iterator[list[str]]:
         """The containers that layerpack made within the block, known after it."""
         made: list[str] = []
-        since = self.client.info()["SystemTime"]
+        since = self._clock()
         yield made
         filters = {"event": "create", "label": "layerpack"}
-        # The API takes the engine's own clock as it tells it.
         events = self.client.api.events(
-            since=since, until=self.client.info()["SystemTime"], filters=filters, decode=True
+            since=since, until=self._clock(), filters=filters, decode=True
         )
         made += [event["id"] for event in events]
+
+    def _clock(self) -> str:
+        """The engine's clock, which may be another than ours, in seconds."""
+        told = self.client.info()["SystemTime"]
+        # Nanoseconds, of which Python takes the first six digits.
+        whole, _, fraction = told.rstrip("Z").partition(".")
+        return f"{datetime.fromisoformat(whole + '+00:00').timestamp():.0f}.{fraction}"
 
 
 def until(probe: Callable[[], Any], seconds: float = 120) -> Any:

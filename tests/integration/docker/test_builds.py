@@ -37,7 +37,7 @@ USE_LZO = """\
 import lzo
 text = b"as it was" * 1000
 assert lzo.decompress(lzo.compress(text)) == text
-print(lzo.LZO_VERSION_STRING)
+print(lzo.LZO_VERSION_STRING.decode())
 """
 
 

@@ -267,3 +267,11 @@ def automatic(folder: Path, extra: dict[str, str]) -> Ended:
     )
     assert ended.code == 0, ended.errors
     return ended
+
+
+def test_doctor_finds_the_engine(tmp_path: Path, engine: Engine) -> None:
+    ended = layerpack("doctor", "--format", "json", folder=tmp_path, cache=tmp_path)
+    (found,) = [one for one in json.loads(ended.output) if one["name"] == "container engine"]
+    version = engine.client.version()
+    assert found["status"] == "found"
+    assert found["detail"].startswith(f"{version['Version']} (API {version['ApiVersion']}) at ")
