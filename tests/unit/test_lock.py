@@ -98,6 +98,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert [pin.name for pin in lock.assets] == ["second", "first"]
 
 
+def test_the_image_that_it_was_resolved_in_is_kept_and_makes_nothing_stale(tmp_path: Path) -> None:
+    recipe = load(tmp_path)
+    body = f"alpha==1.0 --hash=sha256:{A}\n"
+    image = f"our/build:1@sha256:{B}"
+    lock = Lock.make(recipe, body, (), resolver="pip-tools", image=image)
+    lock.write(recipe.lock_path)
+    again = Lock.read(recipe.lock_path)
+    assert again is not None
+    assert (again.image, again.resolver, again.stale_reason(recipe)) == (image, "pip-tools", "")
+    assert f"# image: {image}\n" in again.text
+    assert "# image" not in Lock.make(recipe, body, ()).text
+
+
 def test_windows_line_ends_change_nothing(tmp_path: Path) -> None:
     lock = lock_of(load(tmp_path))
     path = tmp_path / "small.lock"
