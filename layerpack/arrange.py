@@ -6,87 +6,88 @@ It is to the pages of libraries what the lock is to versions, and lies beside it
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from layerpack.cache import Cache
+from layerpack.events import Events
 from layerpack.passes.api import PassContext
 from layerpack.passes.paged import pack_for_recording, packing_inputs
-from layerpack.payload import FileEntry, Payload
+from layerpack.payload import Payload
 from layerpack.recording import Recording
 from layerpack.workload import record, workloads_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arranging:
-    """What making a recording needs beside the payload and the passes' context.
+class Arranged:
+    """The recording to build with, None where there is none; `settled` unless another build, not
+    `locked` or with workloads that answer, would make a better one."""
 
-    `function`: the function package; `locked`: the file beside the recipe may not change;
-    `step`, `note` and `warn` tell the user.
-    """
-
-    function: tuple[FileEntry, ...] | None
-    locked: bool
-    cache: Cache
-    step: Callable[[str], None]
-    note: Callable[[str], None]
-    warn: Callable[[str], None]
+    recording: Recording | None
+    settled: bool = True
 
 
 def current_recording(
-    payload: Payload, context: PassContext, arranging: Arranging
-) -> Recording | None:
-    """The recording for a payload that is about to be paged; None where there is nothing to
-    record, or nothing to record it with.
+    payload: Payload, context: PassContext, *, locked: bool, cache: Cache, events: Events
+) -> Arranged:
+    """The recording for a payload that is about to be paged.
 
-    One that no longer holds is made anew. Where that cannot be (another architecture, no
-    interpreter, `locked`), the old one serves: what it says of unchanged libraries still helps,
-    and the rest is ignored.
+    One that no longer holds is made anew, and written beside the recipe, unless a workload fails.
+    Where none can be made (another architecture, no interpreter, `locked`), the old one serves:
+    what it says of unchanged libraries still helps, and the rest is ignored.
     """
-    recipe, function = context.recipe, arranging.function
-    if not recipe.workloads or function is None:
-        return None
+    recipe = context.recipe
+    if not recipe.workloads or not context.function:
+        return Arranged(recording=None)
     libraries = packing_inputs(payload, context)
     if not libraries:
-        return None
+        return Arranged(recording=None)
     path = recipe.recording_path
     former = Recording.read(path)
     reason = "there is none"
     if former is not None:
-        reason = former.stale_reason(workloads_key(recipe, function), libraries)
+        reason = former.stale_reason(workloads_key(recipe, context.function), libraries)
         if not reason:
-            return former
-    if obstacle := _obstacle(context, arranging):
-        arranging.note(f"the recording {path} does not hold ({reason}), and {obstacle}")
-        return former
+            return Arranged(recording=former)
+    if locked or (obstacle := _obstacle(context)):
+        why = "--locked keeps it" if locked else obstacle
+        events.note(f"the recording {path} does not hold ({reason}), and {why}")
+        return Arranged(recording=former, settled=not locked)
     if former is not None:
-        arranging.warn(f"{path} is stale ({reason}): recording anew")
-    arranging.step("running the workloads, to arrange what they touch")
-    packed = pack_for_recording(payload, context)
-    with arranging.cache.scratch() as scratch:
+        events.warn(f"{path} is stale ({reason}): recording anew")
+    events.step("running the workloads, to arrange what they touch")
+    with cache.scratch() as scratch:
         recording, outcomes = record(
             recipe,
-            packed,
-            function,
+            pack_for_recording(payload, context),
+            context.function,
             interpreter=context.interpreter or Path(),
             libraries=libraries,
             scratch=scratch,
         )
-    for outcome in outcomes:
-        if outcome.error:
-            arranging.warn(
-                f"workload {outcome.name}: {outcome.error} (what it touched until then is recorded)"
-            )
-    recording.write(path)
-    arranging.note(f"wrote {path}")
-    return recording
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        events.warn(
+            f"workload {outcome.name}: {outcome.error} (this build arranges what it touched until "
+            "then; the next one tries again)"
+        )
+    if not failed:
+        _write(recording, path, events)
+    return Arranged(recording=recording, settled=not failed)
 
 
-def _obstacle(context: PassContext, arranging: Arranging) -> str:
-    """Why no recording can be made here, as a clause; empty where it can."""
-    if arranging.locked:
-        return "--locked keeps it"
+def _write(recording: Recording, path: Path, events: Events) -> None:
+    try:
+        recording.write(path)
+    except OSError as error:
+        # It makes a build faster to start; without the file it only has to be made again.
+        events.warn(f"{path} cannot be written ({error.strerror}): the next build records again")
+    else:
+        events.note(f"wrote {path}")
+
+
+def _obstacle(context: PassContext) -> str:
+    """Why no recording can be made on this machine, as a clause; empty where it can."""
     if context.interpreter is None:
         return f"there is no Python {context.profile.python} here to record a new one"
     here = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine := platform.machine().lower())

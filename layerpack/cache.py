@@ -88,7 +88,8 @@ class Cache:
     def _sweep(self) -> None:
         """Remove what killed builds left: scratch, and files and folders written aside."""
         limit = time.time() - _STALE_SECONDS
-        left = [*self.root.glob("scratch/*"), *self.root.glob("*/.*"), *self.root.glob("*/*/.*")]
+        asides = (f"{'*/' * depth}.*" for depth in (1, 2, 3))
+        left = [path for pattern in ("scratch/*", *asides) for path in self.root.glob(pattern)]
         for path in left:
             try:
                 if path.lstat().st_mtime >= limit:

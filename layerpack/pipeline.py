@@ -8,13 +8,14 @@ from datetime import date
 from pathlib import Path
 
 from layerpack.archive import COMPRESSOR, DamagedError
-from layerpack.arrange import Arranging, current_recording
+from layerpack.arrange import current_recording
 from layerpack.assets import AssetContext, AssetRecord, make_asset
 from layerpack.build_folder import BuildFolder
 from layerpack.builders.api import BuildContext, Builder, SystemLibrary, WheelFile
 from layerpack.builders.choose import Wish, docker_need, open_builder
 from layerpack.builders.unpack import payload_of, unpack
 from layerpack.cache import Cache
+from layerpack.elf.windows import ZSTD
 from layerpack.events import Events
 from layerpack.inputs import build_key, function_entries
 from layerpack.interpreters import find_interpreter, interpreter_version
@@ -87,12 +88,15 @@ def _build(
         events.warn(f"{recipe.lock_path} was made in {lock.image}, not in {builder.image}")
     folder = BuildFolder(output_folder(recipe, options))
     with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):
-        fresh = is_fresh(folder, recipe, lock, builder.image)
+        fresh = is_fresh(folder, recipe, lock, builder.image, unsettled=options.locked)
         if not fresh:
             has_python = find_interpreter(recipe.profile) is not None
-            built = _Run(recipe, lock, options, events, builder).payload(function)
-            # The recording, of which the key depends, is one of the things just made.
+            run = _Run(recipe, lock, options, events, builder)
+            built = run.payload(function)
+            # The recording, on which the key depends, is one of the things just made.
             key = _key(recipe, lock, builder.image, interpreter=has_python)
+            if not run.settled:
+                key = _unsettled(key)
             events.step("compressing and writing the layers")
             with folder.replacing(key) as aside:
                 try:
@@ -135,6 +139,8 @@ class _Run:
             on_output=events.output,
         )
         self.system: dict[str, SystemLibrary] = {}
+        #: Whether the next build, without --locked, would do the same.
+        self.settled = True
 
     def payload(self, function: tuple[FileEntry, ...] | None) -> Built:
         """Everything up to the point where zips are written."""
@@ -222,12 +228,13 @@ class _Run:
             cache=self.cache.folder("passes"),
             room=room,
             interpreter=interpreter,
+            function=function or (),
             progress=self.events.progress,
         )
 
         def prepare(one: Pass, payload: Payload, context: PassContext) -> PassContext:
             paging = isinstance(one, Paged)
-            return self._arranged(payload, context, function) if paging else context
+            return self._arranged(payload, context) if paging else context
 
         outcome = run_passes(
             payload,
@@ -251,23 +258,15 @@ class _Run:
             self.events.warn(text)
         return outcome
 
-    def _arranged(
-        self, payload: Payload, context: PassContext, function: tuple[FileEntry, ...] | None
-    ) -> PassContext:
+    def _arranged(self, payload: Payload, context: PassContext) -> PassContext:
         """The context of the pass that pages, with what the workloads touch of `payload`."""
-        recording = current_recording(
-            payload,
-            context,
-            Arranging(
-                function=function,
-                locked=self.locked,
-                cache=self.cache,
-                step=self.events.step,
-                note=self.events.note,
-                warn=self.events.warn,
-            ),
+        arranged = current_recording(
+            payload, context, locked=self.locked, cache=self.cache, events=self.events
         )
-        return context if recording is None else replace(context, recordings=recording.pages)
+        self.settled = arranged.settled
+        if arranged.recording is None:
+            return context
+        return replace(context, recordings=arranged.recording.pages)
 
     def _assets(self, payload: Payload) -> tuple[AssetRecord, ...]:
         context = AssetContext(
@@ -289,20 +288,32 @@ class _Run:
         return unpack(wheel, self.cache).files, wheel.path.name, wheel.sha256
 
 
-def is_fresh(folder: BuildFolder, recipe: Recipe, lock: Lock, image: str) -> bool:
+def is_fresh(
+    folder: BuildFolder, recipe: Recipe, lock: Lock, image: str, *, unsettled: bool = True
+) -> bool:
     """Whether the folder holds the build of the recipe and the lock as they are now, in `image`
     (empty: on this machine).
 
-    Most builds had an interpreter: looking for one takes long, so that is tried first without.
+    `unsettled`: one counts too whose recording did not hold, and could be made. Most builds had an
+    interpreter: looking for one takes long, so that is tried first without.
     """
-    return folder.is_fresh(_key(recipe, lock, image, interpreter=True)) or (
-        folder.is_fresh(_key(recipe, lock, image, interpreter=False))
-        and find_interpreter(recipe.profile) is None
+
+    def holds(*, interpreter: bool) -> bool:
+        key = _key(recipe, lock, image, interpreter=interpreter)
+        return folder.is_fresh(key) or (unsettled and folder.is_fresh(_unsettled(key)))
+
+    return holds(interpreter=True) or (
+        holds(interpreter=False) and find_interpreter(recipe.profile) is None
     )
 
 
 def _key(recipe: Recipe, lock: Lock, image: str, *, interpreter: bool) -> str:
-    return build_key(recipe, lock, compressor=COMPRESSOR, interpreter=interpreter, image=image)
+    compressors = f"{COMPRESSOR}, {ZSTD}"
+    return build_key(recipe, lock, compressor=compressors, interpreter=interpreter, image=image)
+
+
+def _unsettled(key: str) -> str:
+    return key_of(key, "unsettled")
 
 
 def _patch_remark(patched: Patched) -> Remark:

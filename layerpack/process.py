@@ -57,19 +57,20 @@ def run(
     arguments: Sequence[str | Path],
     *,
     environment: Mapping[str, str] | None = None,
+    inherit: bool = True,
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Result:
     """Run a program to its end, without a shell.
 
-    `environment` is added to this process's; `on_line` gets every line of standard output while it
-    runs. Raises BuildToolError when the program cannot be started; a non-zero exit is for the
-    caller to judge.
+    `environment` is added to this process's, or is all there is without `inherit`; `on_line` gets
+    every line of standard output while it runs. Raises BuildToolError when the program cannot be
+    started; a non-zero exit is for the caller to judge.
     """
     try:
         process = subprocess.Popen(
             [str(argument) for argument in arguments],
-            env={**os.environ, **(environment or {})},
+            env={**(os.environ if inherit else {}), **(environment or {})},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

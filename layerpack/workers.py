@@ -29,6 +29,7 @@ def in_processes(function: Callable[[T], None], items: Sequence[T]) -> Iterator[
     # Spawned: a fork would copy locks that other threads (the progress bar's) may hold.
     context = multiprocessing.get_context("spawn")
     count = min(os.cpu_count() or 1, len(items))
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent)
     try:
         with _no_interrupt():
@@ -40,6 +41,11 @@ def in_processes(function: Callable[[T], None], items: Sequence[T]) -> Iterator[
                 yield jobs[job]
 
         yield completed()
+    except BaseException:
+        # What runs is not waited for: a large library takes long, and results are written aside.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -83,7 +83,8 @@ def run_workloads(
 ) -> tuple[Outcome, ...]:
     """Lay the layers and the function out below `scratch`, and run every workload in one process.
 
-    The function sees nothing but the layers and the standard library. Raises BuildToolError where
+    The function sees nothing but the layers and the standard library, and the variables that
+    Lambda sets. Raises BuildToolError where
     the interpreter cannot be started.
     """
     if recipe.function is None or not recipe.workloads:
@@ -113,12 +114,18 @@ def run_workloads(
     )
     ended = process.run(
         [interpreter, "-I", "-S", "-B", _WORKER, job],
+        # No credentials of the user's, and nothing that makes a recording differ by the shell.
+        inherit=False,
         environment={
             "AWS_LAMBDA_FUNCTION_NAME": recipe.name,
             "HOME": str(home),
             "LAMBDA_TASK_ROOT": str(task),
+            "LANG": "en_US.UTF-8",
             "LD_LIBRARY_PATH": str(opt / LIBRARIES),
+            "PATH": f"{opt / 'bin'}{os.pathsep}{os.defpath}",
             "TMPDIR": str(home),
+            "TZ": ":UTC",
+            **_processor_settings(),
             **environment,
         },
         folder=task,
@@ -131,6 +138,12 @@ def run_workloads(
         # The interpreter died, or was ended: by which workload is not known.
         error = f"the process ended with {ended.returncode}:\n{ended.tail()}"
         return tuple(Outcome(name=one.name, error=error) for one in recipe.workloads)
+
+
+def _processor_settings() -> dict[str, str]:
+    """What tells OpenBLAS which processor this is, for machines where it finds out wrongly."""
+    names = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _read_trace(path: Path) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import zstandard
 
@@ -13,6 +14,9 @@ from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Image
 from layerpack.elf.filter import FILTERS, NONE, bits_for, encode
 from layerpack.elf.index import PAGE, Range, Run, Window, checksum, pages_of
+
+#: What compresses, for keys of caches: another version may give other bytes.
+ZSTD: Final = f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,7 +90,8 @@ class PassContext:
 
     `room`: bytes left below the unzipped limit for this payload, function included (negative when
     over). `cache`: a folder for results kept by content; `interpreter`: the target's Python, or
-    None where there is none on this machine. `recordings`: the pages of a library that the
+    None where there is none on this machine. `function`: the function package's files.
+    `recordings`: the pages of a library that the
     recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`).
     `progress(done, total)` may be called at any time.
     """
@@ -100,6 +101,7 @@ class PassContext:
     cache: Path
     room: int
     interpreter: Path | None = None
+    function: tuple[FileEntry, ...] = ()
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
 

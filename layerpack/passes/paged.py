@@ -8,8 +8,6 @@ touched merely stays compressed.
 from __future__ import annotations
 
 import posixpath
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +15,10 @@ from typing import ClassVar, Final
 
 from layerpack import elf
 from layerpack.elf.pager import PAGER_SONAME, license_file, pager_file
-from layerpack.elf.tables import undefined_and_defined_names
 from layerpack.passes.api import KEPT, RESERVE, Add, Edit, Keep, PassContext, Rewrite
 from layerpack.passes.code import Code
 from layerpack.passes.paged_jobs import PackJob, bind, run
+from layerpack.passes.paged_names import UnknownNamesError, kept_names
 from layerpack.passes.patterns import matcher
 from layerpack.passes.runner import applied
 from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload, is_library_name
@@ -34,8 +32,6 @@ PAGER_PATH: Final = f"{LIBRARIES}/{PAGER_SONAME}"
 _RECORDING_LEVEL: Final = 3
 #: Bytecode's size beside its sources': 1.2 for the bert recipe, more where comments are few.
 _BYTECODE_SHARE: Final = 1.5
-# Also within other words: to ask for a word's beginning takes ten times as long.
-_MANGLED: Final = re.compile(rb"_[ZR]\w+")
 
 
 class Paged:
@@ -93,7 +89,7 @@ def packing_inputs(payload: Payload, context: PassContext) -> dict[str, str]:
     """
     if _fits(payload, context):
         return {}
-    jobs = _jobs(payload, _chosen(payload, context)[0], context, _RECORDING_LEVEL)
+    jobs, _ = _jobs(payload, _chosen(payload, context)[0], context, _RECORDING_LEVEL)
     bind(jobs, context)
     return {digest: job.path for job in jobs if (digest := job.packs()) is not None}
 
@@ -109,33 +105,49 @@ def _plan(payload: Payload, context: PassContext, level: int) -> Iterator[Edit]:
         return
     # First: an hour's packing would be in vain without it.
     pager = pager_file(context.profile.machine)
-    jobs = _jobs(payload, chosen, context, level)
+    jobs, unbound = _jobs(payload, chosen, context, level)
     run(jobs, context)
     reason = "its code is stored compressed, and paged in when it is touched"
     if context.recipe.native.store == "auto":
         reason += ": the layers would not fit otherwise"
+    reason += unbound
     yield from _with_pager([job.edit(reason) for job in jobs], pager)
 
 
 def _jobs(
     payload: Payload, chosen: list[FileEntry], context: PassContext, level: int
-) -> list[PackJob]:
-    bound = context.recipe.native.bind
-    names = _kept_names(payload, context.recipe) if bound else {}
-    return [
+) -> tuple[list[PackJob], str]:
+    """The jobs, and what is to be told beside each one's reason."""
+    names, unbound = _bound_names(payload, context)
+    jobs = [
         PackJob(
             path=entry.path,
             size=entry.size,
             sha256=entry.sha256,
             source=entry.source,
             folder=context.cache / "paged",
-            keep=names[entry.path] if bound else None,
+            keep=names.get(entry.path) if names is not None else None,
             level=level,
             runpath=posixpath.relpath(LIBRARIES, posixpath.dirname(entry.path)),
             recordings=dict(context.recordings),
         )
         for entry in chosen
     ]
+    return jobs, unbound
+
+
+def _bound_names(
+    payload: Payload, context: PassContext
+) -> tuple[Mapping[str, frozenset[str]] | None, str]:
+    """The names that binding must leave, by library; None without binding, and why, if that is
+    not the recipe's wish."""
+    if not context.recipe.native.bind:
+        return None, ""
+    try:
+        return kept_names(payload, context.function, context.profile.machine), ""
+    except UnknownNamesError as error:
+        # A name that it looks up must not go: it would fail on Lambda, and nowhere before.
+        return None, f"; all its names stay, as what {error.path} looks up cannot be told"
 
 
 def _fits(payload: Payload, context: PassContext) -> bool:
@@ -198,29 +210,3 @@ def _problem(entry: FileEntry, machine: str) -> str | None:
     except elf.ElfError as error:
         return error.reason
     return None if library.machine == machine else f"it is for {library.machine}"
-
-
-def _kept_names(payload: Payload, recipe: Recipe) -> Mapping[str, frozenset[str]]:
-    """For each library, the names in it that another one has too, or that Python code spells out.
-
-    Such a name may be looked up from outside, so it stays bound as the loader finds it.
-    """
-    names = {
-        entry.path: undefined_and_defined_names(entry.source)
-        for entry in payload
-        if (is_library_name(entry.path) or "." not in posixpath.basename(entry.path))
-        and elf.is_elf(entry.source)
-    }
-    count = Counter(name for found in names.values() for name in found)
-    sources = [entry.source for entry in Code(payload).sources]
-    if recipe.function is not None:
-        sources += (recipe.folder / recipe.function.source).rglob("*.py")
-    spelled = {
-        word.decode(errors="surrogateescape")
-        for source in sources
-        for word in _MANGLED.findall(source.read_bytes())
-    }
-    return {
-        path: frozenset(name for name in found if count[name] > 1 or name in spelled)
-        for path, found in names.items()
-    }

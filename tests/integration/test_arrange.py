@@ -125,26 +125,36 @@ def test_a_changed_recording_makes_a_new_build(project: Path, tmp_path: Path) ->
     assert hot_pages(project) == 1
 
 
-def test_locked_changes_no_recording(project: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    build(project, cache)
-    (project / "recipe.pages").unlink()
-    ended = build(project, cache, "--locked")
-    assert TRACED not in ended.errors
-    assert "--locked keeps it" in ended.errors
-    assert not (project / "recipe.pages").exists()
-    assert hot_pages(project) == 0
-
-
-def test_a_workload_that_fails_is_told_and_what_it_touched_counts(
+def test_locked_changes_no_recording_and_the_next_build_makes_it(
     project: Path, tmp_path: Path
 ) -> None:
-    (project / "code/app.py").write_text(
-        "import alpha._code\n\n\ndef handler(event, context):\n    alpha._code.run()\n    1 / 0\n"
-    )
-    ended = build(project, tmp_path / "cache")
-    assert "workload run: ZeroDivisionError: division by zero" in ended.errors
+    cache = tmp_path / "cache"
+    assert layerpack("lock", "recipe.yaml", folder=project, cache=cache).code == 0
+    for _ in range(2):
+        ended = build(project, cache, "--locked")
+        assert TRACED not in ended.errors
+        assert not (project / "recipe.pages").exists()
+        assert hot_pages(project) == 0
+    assert "nothing changed" in ended.errors
+    assert TRACED in build(project, cache).errors
     assert hot_pages(project) > 50
+
+
+def test_a_workload_that_fails_is_told_until_it_answers(project: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (project / "code/app.py").write_text(
+        "import alpha._code\nfrom pathlib import Path\n\n\ndef handler(event, context):\n"
+        f"    alpha._code.run()\n    open({str(project / 'there')!r})\n"
+    )
+    for _ in range(2):
+        ended = build(project, cache)
+        assert "workload run: FileNotFoundError" in ended.errors
+        # What it touched until then serves this build alone.
+        assert hot_pages(project) > 50
+        assert not (project / "recipe.pages").exists()
+    (project / "there").touch()
+    assert "workload run" not in build(project, cache).errors
+    assert (project / "recipe.pages").is_file()
 
 
 def test_a_file_that_is_no_recording_is_told_and_left_alone(project: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from layerpack.payload import entries_of
 from layerpack.recipe import Recipe
 from layerpack.workload import Outcome, record, run_workloads, workloads_key
@@ -34,6 +36,7 @@ def handler(event, context):
             "outside": [p for p in sys.path if "site-packages" in p],
             "left": context.get_remaining_time_in_millis(),
             "task": os.getcwd(),
+            "variables": sorted(os.environ),
         }, stream)
         stream.write("\\n")
     with open(os.environ["LAYERPACK_TRACE"], "a") as stream:
@@ -69,8 +72,11 @@ def run(recipe: Recipe, folder: Path) -> tuple[Outcome, ...]:
     )
 
 
-def test_the_handler_sees_the_layers_and_nothing_of_this_machine(tmp_path: Path) -> None:
+def test_the_handler_sees_the_layers_and_nothing_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = project(tmp_path / "r", first='{"a": 1}', second='{"b": 2}')
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobody's business")
     outcomes = run(recipe, tmp_path)
     assert outcomes == (Outcome(name="first", error=""), Outcome(name="second", error=""))
     seen = [json.loads(line) for line in (tmp_path / "scratch/seen").open()]
@@ -78,6 +84,8 @@ def test_the_handler_sees_the_layers_and_nothing_of_this_machine(tmp_path: Path)
     assert seen[0]["alpha"] == str(tmp_path / "scratch/opt/python/alpha.py")
     assert seen[0]["outside"] == []
     assert 0 < seen[0]["left"] <= 300_000
+    assert "AWS_SECRET_ACCESS_KEY" not in seen[0]["variables"]
+    assert {"LD_LIBRARY_PATH", "LAMBDA_TASK_ROOT", "TZ"} <= set(seen[0]["variables"])
     assert seen[0]["task"] == str(tmp_path / "scratch/task")
 
 
