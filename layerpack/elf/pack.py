@@ -31,6 +31,7 @@ PACK_VERSION: Final = 2
 _FEWEST_PAGES: Final = 16
 #: A packed library of this share of the original's bytes, or more, is not worth it either.
 _LARGEST_SHARE: Final = 0.9
+_LARGE: Final = 1 << 28
 # Names are found by a 32-bit distance from the string table.
 _FURTHEST_NAME: Final = 1 << 32
 
@@ -39,17 +40,17 @@ _FURTHEST_NAME: Final = 1 << 32
 class PackOptions:
     """How to pack.
 
-    `level` is zstd's; `window_size`, in bytes, what is decompressed at a time: 128 kB take 5 to 8 %
-    less than 64 kB (OpenBLAS, libmxnet), and more memory where few pages of many windows are
-    touched; level 19 would save a further 0.3 % of what 16 leaves, in twice the time. `hot` are
-    numbers of pages that lie together, in this order, in front; numbers go through the pageable
-    ranges. `pager_runpath` is where the pager lies, from the library's folder (`../../lib`); None
-    leaves that to LD_LIBRARY_PATH. `threads` compress. `ranges` replaces the choice of ranges, for
-    a library that was rewritten and so lost its sections; what must stay is left out of them.
+    `level` is zstd's; 19 would save a further 0.3 % of what 16 leaves, in twice the time.
+    `window_size`, in bytes, is what is decompressed at a time; None: by the library's size (see
+    `_window_size`). `hot` are numbers of pages that lie together, in this order, in front; numbers
+    go through the pageable ranges. `pager_runpath` is where the pager lies, from the library's
+    folder (`../../lib`); None leaves that to LD_LIBRARY_PATH. `threads` compress. `ranges` replaces
+    the choice of ranges, for a library that was rewritten and so lost its sections; what must stay
+    is left out of them.
     """
 
     level: int = 16
-    window_size: int = 131072
+    window_size: int | None = None
     hot: tuple[int, ...] = ()
     pager_runpath: str | None = None
     threads: int = 1
@@ -79,7 +80,7 @@ def pack(source: Path, destination: Path, options: PackOptions) -> PackResult | 
     A library that cannot be packed, or would not gain, is a Refusal, and nothing is written.
     Raises OSError, and ValueError for options that make no sense.
     """
-    if options.window_size <= 0 or options.window_size % PAGE:
+    if options.window_size is not None and (options.window_size <= 0 or options.window_size % PAGE):
         raise ValueError(f"a window of {options.window_size} bytes is not a number of pages")
     if len(set(options.hot)) != len(options.hot):
         raise ValueError("a page is hot twice")
@@ -92,6 +93,16 @@ def pack(source: Path, destination: Path, options: PackOptions) -> PackResult | 
         return _packed(view, source, destination, options)
     except ElfError as error:
         return Refusal(reason=error.reason)
+
+
+def _window_size(pages: int) -> int:
+    """Bytes of a window for a library with so many pages to page.
+
+    128 kB take 5 to 8 % less than 64 kB (OpenBLAS, libmxnet), and more memory where few pages of
+    many windows are touched. Of the largest libraries so little runs that 256 kB are worth it:
+    4 % of libtorch_cpu.
+    """
+    return 262144 if pages * PAGE >= _LARGE else 131072
 
 
 def _packed(
@@ -114,7 +125,7 @@ def _packed(
         Image(view, library.loads),
         library.machine,
         ranges,
-        list(cut(ranges, options.hot, options.window_size // PAGE)),
+        list(cut(ranges, options.hot, (options.window_size or _window_size(pages)) // PAGE)),
         level=options.level,
         threads=options.threads,
     )

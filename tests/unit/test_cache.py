@@ -50,16 +50,18 @@ def test_scratch_of_a_build_that_died_is_swept_and_that_of_a_running_one_stays(
 ) -> None:
     left = cache.folder("scratch") / "left"
     aside = cache.folder("unpacked") / ".key.x1y2z3"
+    packing = cache.folder("passes") / "paged/packed/.x1y2z3"
     running = cache.folder("scratch") / "running"
-    for folder in (left, aside, running):
-        folder.mkdir()
+    for folder in (left, aside, packing, running):
+        folder.mkdir(parents=True)
         (folder / "file").write_text("x")
     two_days_ago = time.time() - 48 * 3600
-    for folder in (left, aside):
+    for folder in (left, aside, packing):
         os.utime(folder, (two_days_ago, two_days_ago))
     with cache.scratch():
         assert not left.exists()
         assert not aside.exists()
+        assert not packing.exists()
         assert (running / "file").read_text() == "x"
 
 
