@@ -4,6 +4,7 @@ Self-contained: knows nothing of recipes or payloads.
 """
 
 from layerpack.elf.format import ElfError
+from layerpack.elf.guard import GuardOptions, GuardResult, asks_for_signals, guard
 from layerpack.elf.index import Index, Range, Run, Window, read_index
 from layerpack.elf.pack import PACK_VERSION, PackOptions, PackResult, pack
 from layerpack.elf.ranges import pageable_ranges
@@ -14,6 +15,8 @@ from layerpack.elf.verify import memory_image_equal
 __all__ = [
     "PACK_VERSION",
     "ElfError",
+    "GuardOptions",
+    "GuardResult",
     "Index",
     "PackOptions",
     "PackResult",
@@ -24,6 +27,8 @@ __all__ = [
     "SharedObject",
     "VersionNeed",
     "Window",
+    "asks_for_signals",
+    "guard",
     "is_elf",
     "memory_image_equal",
     "pack",

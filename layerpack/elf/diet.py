@@ -11,7 +11,6 @@ gdb), and the use of the library as something to compile C++ code against.
 
 from __future__ import annotations
 
-import mmap
 import shutil
 import struct
 from bisect import bisect_left
@@ -25,34 +24,21 @@ from layerpack.elf import tables as t
 from layerpack.elf.binding import RELOCATIONS, bind
 from layerpack.elf.diet_check import difference
 from layerpack.elf.format import ElfError
+from layerpack.elf.index import PAGE
 from layerpack.elf.new_tables import NewTables, build
-from layerpack.elf.read import SharedObject, read
-from layerpack.elf.relayout import PAGE, Layout, content, header, holes, plan, section_table
+from layerpack.elf.read import SharedObject, map_file, read
+from layerpack.elf.relayout import Layout, content, header, holes, plan, section_table
 from layerpack.elf.strip import Refusal
 
 #: Part of a cache's key: another number means that other bytes may come out.
 DIET_VERSION: Final = 1
 
-_PT_INTERP = 3
-_DT_FLAGS_1 = 0x6FFFFFFB
-_DF_1_PIE = 0x08000000
-# A program header that says that the library's code is already compressed.
-_PT_LAYERPACK = 0x6C706167
 # Less is not worth a changed file: few bytes, or a small share that is not large by itself.
 _LEAST_SAVING = 64 * 1024
 _LEAST_SHARE = 0.02
 _LARGE_SAVING = 1 << 20
 # The PLT finds its relocations by number, and neither table changes its size.
 _IN_PLACE = frozenset({t.DT_RELA, t.DT_JMPREL})
-_TABLE_NAMES = {
-    t.DT_HASH: ".hash",
-    t.DT_GNU_HASH: ".gnu.hash",
-    t.DT_SYMTAB: ".dynsym",
-    elf.DT_STRTAB: ".dynstr",
-    t.DT_VERSYM: ".gnu.version",
-    elf.DT_VERNEED: ".gnu.version_r",
-    elf.DT_VERDEF: ".gnu.version_d",
-}
 #: What a dynamic section may contain. Others (prelink's, MIPS', DT_SYMTAB_SHNDX, DT_CHECKSUM, the
 #: x86_64 PLT's, whose relocations' addends have a second meaning) may refer to the tables.
 _KNOWN_TAGS: Final = frozenset(
@@ -65,7 +51,7 @@ _KNOWN_TAGS: Final = frozenset(
         *(3, 12, 13, 16, 21, 24),  # PLTGOT, INIT, FINI, SYMBOLIC, DEBUG, BIND_NOW
         *(25, 26, 27, 28),  # INIT_ARRAY, FINI_ARRAY and their sizes
         *(35, 36, 37),  # RELRSZ, RELR, RELRENT
-        *(0x6FFFFEF6, 0x6FFFFEF7, _DT_FLAGS_1),  # TLSDESC_PLT, TLSDESC_GOT
+        *(0x6FFFFEF6, 0x6FFFFEF7, elf.DT_FLAGS_1),  # TLSDESC_PLT, TLSDESC_GOT
     }
 )
 # BTI_PLT, PAC_PLT, VARIANT_PCS: flags without an address.
@@ -86,18 +72,14 @@ class DietResult:
     """What the diet did.
 
     `original_bytes` and `diet_bytes` are the file's sizes; what is not loaded goes as well, but
-    `saved_bytes` counts the loaded bytes only. `tables` are the moved tables' sizes by name, before
-    and after. Of `symbols`, `bound` lost their names; `nameless` are kept for the PLT, one for each
-    address.
+    `saved_bytes` counts the loaded bytes only. Of `symbols`, `bound` lost their names.
     """
 
     original_bytes: int
     diet_bytes: int
     saved_bytes: int
-    tables: dict[str, tuple[int, int]]
     symbols: int
     bound: int
-    nameless: int
 
 
 def diet(source: Path, destination: Path, options: DietOptions) -> DietResult | Refusal:
@@ -105,12 +87,9 @@ def diet(source: Path, destination: Path, options: DietOptions) -> DietResult | 
 
     A refusal, with its reason, writes nothing. Raises OSError.
     """
-    if source.stat().st_size < elf.HEADER.size:
-        return Refusal(reason="it is too short for an ELF header")
     draft = destination.with_name(f".{destination.name}.diet")
     try:
-        # The mappings are not closed: the frames of a raised ElfError may still look into them.
-        view = _mapped(source)
+        view = map_file(source)
         planned = _plan(
             view, frozenset(name.encode(errors="surrogateescape") for name in options.keep)
         )
@@ -118,7 +97,7 @@ def diet(source: Path, destination: Path, options: DietOptions) -> DietResult | 
             return planned
         with draft.open("wb") as output:
             output.writelines(planned.content(view))
-        problem = difference(view, _mapped(draft), planned.kept)
+        problem = difference(view, map_file(draft), planned.kept)
         if problem is not None:
             return Refusal(reason=f"binding its references would break it: {problem}")
         shutil.copymode(source, draft)
@@ -145,11 +124,6 @@ class _Planned:
     def content(self, view: memoryview) -> Iterator[bytes | memoryview]:
         yield from content(view, self.layout, self.new.moved, self.patches)
         yield self.sections
-
-
-def _mapped(path: Path) -> memoryview:
-    with path.open("rb") as stream:
-        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _plan(view: memoryview, keep: frozenset[bytes]) -> _Planned | Refusal:
@@ -186,13 +160,8 @@ def _plan(view: memoryview, keep: frozenset[bytes]) -> _Planned | Refusal:
         original_bytes=len(view),
         diet_bytes=layout.end + len(sections),
         saved_bytes=saved,
-        tables={
-            _TABLE_NAMES[tag]: (part.size, layout.moved[tag].size) for tag, part in old.items()
-        },
         symbols=len(tables.symbols),
         bound=len(binding.bound),
-        nameless=len(new.moved[t.DT_SYMTAB]) // t.SYMBOL.size
-        - (len(tables.symbols) - len(binding.bound)),
     )
     return _Planned(
         layout=layout, new=new, patches=patches, sections=sections, kept=keep, result=result
@@ -202,9 +171,9 @@ def _plan(view: memoryview, keep: frozenset[bytes]) -> _Planned | Refusal:
 def _problem(view: memoryview, source: SharedObject) -> str | None:
     """Why a file is not for the diet, None if it may be."""
     types = {segment.type for segment in source.segments}
-    if source.kind != "ET_DYN" or _PT_INTERP in types or elf.PT_DYNAMIC not in types:
+    if source.kind != "ET_DYN" or elf.PT_INTERP in types or elf.PT_DYNAMIC not in types:
         return "it is not a shared library"
-    if _PT_LAYERPACK in types:
+    if elf.PT_LAYERPACK in types:
         return "it is packed already"
     if source.has_text_relocations:
         return "it has text relocations"
@@ -225,7 +194,7 @@ def _tables_problem(tables: t.DynamicTables, machine: str, old: list[t.Range]) -
     for tag, value in tables.dynamic:
         if tag not in known:
             return f"its dynamic section has an entry of unknown type {tag:#x}"
-        if tag == _DT_FLAGS_1 and value & _DF_1_PIE:
+        if tag == elf.DT_FLAGS_1 and value & elf.DF_1_PIE:
             return "it is not a shared library"
     if _refers_into(tables, machine, old):
         return "something refers to its symbol tables by address"

@@ -12,16 +12,15 @@ functions are.
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Dynamic, Image, plt_targets, read_dynamic
-from layerpack.elf.format import ElfError
+from layerpack.elf.extents import without
 from layerpack.elf.index import PAGE, Range
-from layerpack.elf.read import Section, Segment, SharedObject, read
+from layerpack.elf.read import Section, Segment, SharedObject, map_file, read
 
 _UNWINDING = frozenset({".eh_frame", ".eh_frame_hdr", ".gcc_except_table"})
 _KEPT_CODE = (".plt", ".init", ".fini")
@@ -39,10 +38,7 @@ def pageable_ranges(path: Path) -> tuple[Range, ...]:
     They depend on the file's content alone, so page numbers stay valid for all ways to pack it.
     Raises ElfError for a file that cannot be read, and OSError.
     """
-    with path.open("rb") as stream:
-        if path.stat().st_size < elf.HEADER.size:
-            raise ElfError("it is too short for an ELF header")
-        view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    view = map_file(path)
     source = read(view)
     return choose(view, source, read_dynamic(view, source))
 
@@ -75,7 +71,7 @@ def validated(source: SharedObject, dynamic: Dynamic, ranges: Iterable[Range]) -
                 continue
             start = max(_up(one.vaddr), _up(load.vaddr), result[-1].end if result else 0)
             end = min(_down(one.end), _down(load.vaddr + load.filesz))
-            for first, last in _without(kept, start, end):
+            for first, last in without(kept, start, end):
                 result.append(Range(vaddr=first, pages=(last - first) // PAGE, flags=one.flags))
     return tuple(result)
 
@@ -164,20 +160,8 @@ def _of_segments(
         if load.flags == _CODE:
             start = max(_up(load.vaddr), _up(first))
             end = min(_down(load.vaddr + load.filesz), _down(last))
-            for left, right in _without(plt, start, end):
+            for left, right in without(plt, start, end):
                 yield left, right, _CODE
-
-
-def _without(holes: list[tuple[int, int]], start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of `start` to `end` outside the sorted `holes`, all in whole pages."""
-    for first, last in holes:
-        if last <= start or first >= end:
-            continue
-        if first > start:
-            yield start, first
-        start = max(start, last)
-    if start < end:
-        yield start, end
 
 
 def _up(vaddr: int) -> int:

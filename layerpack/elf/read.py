@@ -98,13 +98,18 @@ def is_elf(path: Path) -> bool:
 
 
 def read_file(path: Path) -> SharedObject:
-    """`read` for a file, which is mapped and not copied. Raises ElfError, and OSError."""
+    """`read` for a file. Raises ElfError, and OSError."""
+    return read(map_file(path))
+
+
+def map_file(path: Path) -> memoryview:
+    """A file's bytes, mapped and not copied. Raises ElfError for one too short, and OSError."""
     with path.open("rb") as stream:
         # An empty file cannot be mapped.
         if path.stat().st_size < elf.HEADER.size:
             raise ElfError("it is too short for an ELF header")
-        # Not closed here: the frames of a raised ElfError may still look into it.
-        return read(memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
+        # Not closed: the frames of a raised ElfError may still look into it.
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read(data: bytes | memoryview) -> SharedObject:

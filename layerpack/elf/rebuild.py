@@ -125,7 +125,8 @@ def _check_dynamic(old: Memory, new: Memory) -> None:
             path = new.string(strings + value)
             paths = [new.string(strings + value) for one, value in before if one == tag]
             # The last counts, as for the loader.
-            if paths and not path.startswith(paths[-1] + b":"):
+            turns_off = tag == _RUNPATH and not paths and _RPATH in dict(before)
+            if turns_off or (paths and not path.startswith(paths[-1] + b":")):
                 raise DifferenceError("its search path is another")
     flags = dict(before).get(_FLAGS_1, 0) | _NODELETE
     own = (_RPATH, _RUNPATH, _FLAGS_1)

@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from layerpack.elf import format as elf
 from layerpack.elf.format import ElfError
+from layerpack.elf.index import PAGE
 from layerpack.elf.read import Section, Segment, SharedObject
 from layerpack.elf.tables import DT_SYMTAB, Memory, Range
 
-#: Lambda's page size on both processors, and so the alignment of all segments that are written.
-PAGE: Final = 4096
-
-_PT_PHDR = 6
-_PT_GNU_STACK = 0x6474E551
-_PF_R = 4
 # Tables are aligned to 8 bytes; more than that between two of them belongs to something else.
 _LARGEST_GAP = 64
 
@@ -109,7 +103,7 @@ def plan(source: SharedObject, cut: Sequence[Range], tables: Mapping[int, bytes]
         at += len(data)
     new = Segment(
         type=elf.PT_LOAD,
-        flags=_PF_R,
+        flags=elf.PF_R,
         offset=offset,
         vaddr=start,
         filesz=at - start,
@@ -296,7 +290,7 @@ def _segments(
             if not placed:
                 segments += loads
             placed = True
-        elif segment.type == _PT_PHDR:
+        elif segment.type == elf.PT_PHDR:
             new = loads[-1]
             segments.append(
                 replace(
@@ -315,7 +309,7 @@ def _segments(
 def _moved(segment: Segment, loads: Sequence[Segment]) -> Segment:
     """A program header for bytes of a PT_LOAD; one without bytes (GNU_STACK) has no place."""
     for load in loads:
-        if load.holds(segment.vaddr, segment.filesz) and segment.type != _PT_GNU_STACK:
+        if load.holds(segment.vaddr, segment.filesz) and segment.type != elf.PT_GNU_STACK:
             return replace(segment, offset=load.offset + segment.vaddr - load.vaddr)
     if segment.filesz:
         raise ElfError(f"a segment of type {segment.type:#x} is not in what is loaded")

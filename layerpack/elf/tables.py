@@ -6,7 +6,6 @@ Read by the dynamic section alone, as the loader does. Names and values are thos
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Final
 
 from layerpack.elf import format as elf
 from layerpack.elf.format import ElfError
-from layerpack.elf.read import Segment, SharedObject, read
+from layerpack.elf.read import Segment, SharedObject, map_file, read
 
 DT_PLTRELSZ: Final = 2
 DT_HASH: Final = 4
@@ -158,7 +157,7 @@ def read_tables(memory: Memory, source: SharedObject) -> DynamicTables:
             ranges[tag] = Range(start=tags.get(tag, 0), size=tags[size_tag])
     _check_apart([*ranges.values(), Range(start=dynamic_at, size=16 * (len(dynamic) + 1))])
 
-    symbols = _symbols(memory, ranges)
+    symbols = _symbols(memory, ranges[DT_SYMTAB])
     strings = _bytes(memory, ranges[elf.DT_STRTAB])
     versions = None
     if DT_VERSYM in ranges:
@@ -213,31 +212,34 @@ def version_records(
 def undefined_and_defined_names(path: Path) -> frozenset[str]:
     """The names that a library or executable imports, defines, or spells out in its data.
 
-    What is spelled out (only mangled names) may be given to dlsym. Empty for what is no ELF file
-    that layerpack reads, and for a static executable. Raises OSError.
+    What is spelled out (only mangled names) may be given to dlsym. Empty for a static executable.
+    Raises ElfError where the names cannot be told, and OSError.
     """
-    with path.open("rb") as stream:
-        if path.stat().st_size < elf.HEADER.size:
-            return frozenset()
-        view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-    try:
-        source = read(view)
-        memory = Memory(view, source.loads)
-        tags = dict(_dynamic(memory, source)[1])
-        if not {elf.DT_STRTAB, DT_STRSZ, DT_SYMTAB} <= tags.keys():
-            return frozenset()
-        ranges, count, _ = _hash_ranges(memory, tags)
-        # A hash table without symbols does not tell how many undefined ones come before.
-        sections = [s.size for s in source.sections if s.addr == tags[DT_SYMTAB]]
-        count = max([count, *(size // SYMBOL.size for size in sections)])
-        ranges[DT_SYMTAB] = Range(start=tags[DT_SYMTAB], size=count * SYMBOL.size)
-        table = Range(start=tags[elf.DT_STRTAB], size=tags[DT_STRSZ])
-        names = set(_names(_symbols(memory, ranges), _bytes(memory, table)))
-    except ElfError:
+    view = map_file(path)
+    source = read(view)
+    if all(segment.type != elf.PT_DYNAMIC for segment in source.segments):
         return frozenset()
+    memory = Memory(view, source.loads)
+    tags = dict(_dynamic(memory, source)[1])
+    if not {elf.DT_STRTAB, DT_STRSZ, DT_SYMTAB} <= tags.keys():
+        return frozenset()
+    symbols = Range(start=tags[DT_SYMTAB], size=_known_symbols(memory, tags) * SYMBOL.size)
+    table = Range(start=tags[elf.DT_STRTAB], size=tags[DT_STRSZ])
+    names = set(_names(_symbols(memory, symbols), _bytes(memory, table)))
     names |= spelled_names(view, memory, source.loads, table)
     names.discard(b"")
     return frozenset(name.decode(errors="surrogateescape") for name in names)
+
+
+def _known_symbols(memory: Memory, tags: dict[int, int]) -> int:
+    """How many symbols the loader may look at, at least: those of the hash tables, and of the
+    relocations, as a table that defines nothing may have no hashes. Raises ElfError."""
+    _, counts, _ = _hash_tables(memory, tags)
+    for tag, size_tag in ((DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ)):
+        if tags.get(size_tag, 0):
+            part = Range(start=tags.get(tag, 0), size=tags[size_tag])
+            counts.append(1 + max(row[1] >> 32 for row in _relas(memory, part, 1 << 32)))
+    return max(counts, default=0)
 
 
 def spelled_names(
@@ -276,6 +278,14 @@ def _hash_ranges(memory: Memory, tags: dict[int, int]) -> tuple[dict[int, Range]
 
     Nothing else in a library says how many symbols it has.
     """
+    ranges, counts, first_hashed = _hash_tables(memory, tags)
+    if not counts or min(counts) != max(counts) or not 0 < counts[0] < _MOST_SYMBOLS:
+        raise ElfError("its hash tables do not tell how many symbols it has")
+    return ranges, counts[0], first_hashed
+
+
+def _hash_tables(memory: Memory, tags: dict[int, int]) -> tuple[dict[int, Range], list[int], int]:
+    """Where the hash tables lie, how many symbols each one counts, and the first in DT_GNU_HASH."""
     ranges = {}
     counts = []
     first_hashed = 1
@@ -299,9 +309,7 @@ def _hash_ranges(memory: Memory, tags: dict[int, int]) -> tuple[dict[int, Range]
             count += 1
         ranges[DT_GNU_HASH] = Range(start=start, size=chain_at - start + 4 * (count - first_hashed))
         counts.append(count)
-    if not counts or min(counts) != max(counts) or not 0 < counts[0] < _MOST_SYMBOLS:
-        raise ElfError("its hash tables do not tell how many symbols it has")
-    return ranges, counts[0], first_hashed
+    return ranges, counts, first_hashed
 
 
 def _check_apart(ranges: list[Range]) -> None:
@@ -315,8 +323,7 @@ def _bytes(memory: Memory, part: Range) -> bytes:
     return bytes(memory.at(part.start, part.size))
 
 
-def _symbols(memory: Memory, ranges: dict[int, Range]) -> list[Symbol]:
-    part = ranges[DT_SYMTAB]
+def _symbols(memory: Memory, part: Range) -> list[Symbol]:
     return list(SYMBOL.iter_unpack(memory.at(part.start, part.size)))
 
 

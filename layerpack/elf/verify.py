@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from layerpack.elf import format as elf
+from layerpack.elf.extents import without
 from layerpack.elf.read import Segment, read
 
 _CHUNK = 1 << 20
@@ -26,7 +25,7 @@ def memory_image_equal(before: bytes | memoryview, after: bytes | memoryview) ->
     with memoryview(before) as old_view, memoryview(after) as new_view:
         for old_load, new_load in zip(old.loads, new.loads, strict=True):
             step = new_load.offset - old_load.offset
-            for start, end in _without(moving, old_load.offset, old_load.offset + old_load.filesz):
+            for start, end in without(moving, old_load.offset, old_load.offset + old_load.filesz):
                 for at in range(start, end, _CHUNK):
                     stop = min(at + _CHUNK, end)
                     # bytes compare by memcmp, memoryviews one by one.
@@ -57,18 +56,6 @@ def _offset_ranges(table: int, count: int) -> list[tuple[int, int]]:
     """Where the program headers keep p_offset, 8 bytes after each one's start."""
     starts = range(table + 8, table + count * elf.PROGRAM_HEADER.size, elf.PROGRAM_HEADER.size)
     return [(start, start + 8) for start in starts]
-
-
-def _without(holes: list[tuple[int, int]], start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of start..end outside the sorted `holes`."""
-    for hole_start, hole_end in holes:
-        if hole_end <= start or hole_start >= end:
-            continue
-        if hole_start > start:
-            yield start, hole_start
-        start = hole_end
-    if start < end:
-        yield start, end
 
 
 def _address(loads: tuple[Segment, ...], offset: int) -> int | None:

@@ -7,7 +7,6 @@ touched merely stays compressed.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,10 @@ from layerpack import elf
 from layerpack.elf.pager import PAGER_SONAME, license_file, pager_file
 from layerpack.passes.api import KEPT, RESERVE, Add, Edit, Keep, PassContext, Rewrite
 from layerpack.passes.code import Code
+from layerpack.passes.paged_guards import guarded
 from layerpack.passes.paged_jobs import PackJob, bind, run
 from layerpack.passes.paged_names import UnknownNamesError, kept_names
+from layerpack.passes.paged_paths import SearchPaths
 from layerpack.passes.patterns import matcher
 from layerpack.passes.runner import applied
 from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload, is_library_name
@@ -58,7 +59,8 @@ class Paged:
         return recipe.native.store != "plain"
 
     def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
-        """Rewrite each library that becomes smaller; keep the others, with the reason."""
+        """Rewrite each library that becomes smaller; keep the others, with the reason, but for
+        how they ask for signals."""
         return _plan(payload, context, context.recipe.native.level)
 
 
@@ -89,7 +91,8 @@ def packing_inputs(payload: Payload, context: PassContext) -> dict[str, str]:
     """
     if _fits(payload, context):
         return {}
-    jobs, _ = _jobs(payload, _chosen(payload, context)[0], context, _RECORDING_LEVEL)
+    chosen, _ = _chosen(payload, context)
+    jobs, _ = _jobs(payload, chosen, context, _RECORDING_LEVEL, SearchPaths(payload))
     bind(jobs, context)
     return {digest: job.path for job in jobs if (digest := job.packs()) is not None}
 
@@ -100,22 +103,30 @@ def _plan(payload: Payload, context: PassContext, level: int) -> Iterator[Edit]:
         for entry in chosen:
             yield Keep(path=entry.path, reason="stays as it is: the layers fit (native.store)")
         return
-    yield from left
     if not chosen:
+        yield from left
         return
     # First: an hour's packing would be in vain without it.
     pager = pager_file(context.profile.machine)
-    jobs, unbound = _jobs(payload, chosen, context, level)
+    paths = SearchPaths(payload)
+    jobs, unbound = _jobs(payload, chosen, context, level, paths)
     run(jobs, context)
     reason = "its code is stored compressed, and paged in when it is touched"
     if context.recipe.native.store == "auto":
         reason += ": the layers would not fit otherwise"
     reason += unbound
-    yield from _with_pager([job.edit(reason) for job in jobs], pager)
+    edits = [*left, *_with_pager([job.edit(reason) for job in jobs], pager)]
+    if any(isinstance(edit, Rewrite) for edit in edits):
+        edits = list(guarded(edits, payload, context, paths, {edit.path for edit in left}))
+    yield from edits
 
 
 def _jobs(
-    payload: Payload, chosen: list[FileEntry], context: PassContext, level: int
+    payload: Payload,
+    chosen: list[FileEntry],
+    context: PassContext,
+    level: int,
+    paths: SearchPaths,
 ) -> tuple[list[PackJob], str]:
     """The jobs, and what is to be told beside each one's reason."""
     names, unbound = _bound_names(payload, context)
@@ -128,7 +139,8 @@ def _jobs(
             folder=context.cache / "paged",
             keep=names.get(entry.path) if names is not None else None,
             level=level,
-            runpath=posixpath.relpath(LIBRARIES, posixpath.dirname(entry.path)),
+            runpath=paths.pager_folder(entry.path),
+            inherits_rpath=paths.inherits_rpath(entry.path),
             recordings=dict(context.recordings),
         )
         for entry in chosen

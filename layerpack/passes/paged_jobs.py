@@ -34,8 +34,8 @@ class PackJob:
     """A library to pack.
 
     `keep`: the names in it that others look up, or None where it is not to be bound; `level` is
-    zstd's; `runpath`: the pager's folder, from the library's; `recordings` as in PassContext;
-    `threads` compress (which changes no byte).
+    zstd's; `runpath`: the pager's folder, from the library's; `inherits_rpath` as in PackOptions;
+    `recordings` as in PassContext; `threads` compress (which changes no byte).
     """
 
     path: str
@@ -46,13 +46,14 @@ class PackJob:
     keep: frozenset[str] | None
     level: int
     runpath: str
+    inherits_rpath: bool = False
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     threads: int = 1
 
     @property
     def identity(self) -> str:
         """Equal for jobs that give the same result."""
-        return key_of(self.sha256, self._name, self._kept_names(), self.level, self.runpath)
+        return key_of(self.sha256, self._kept_names(), *self._settings)
 
     def bind(self) -> None:
         """Make what is to be packed."""
@@ -95,6 +96,11 @@ class PackJob:
     def _name(self) -> str:
         return self.path.rpartition("/")[2]
 
+    @property
+    def _settings(self) -> tuple[Any, ...]:
+        """What the result depends on, beside the bytes that it is made from."""
+        return self._name, self.level, self.runpath, self.inherits_rpath
+
     def _kept_names(self) -> str:
         """A digest of `keep`; names need not be UTF-8."""
         if self.keep is None:
@@ -126,8 +132,7 @@ class PackJob:
         if source is None:
             return None
         hot = self.recordings.get(source[1], ())
-        content = (source[1], self._name, self.level, self.runpath, hot)
-        key = key_of("packed", PACK_VERSION, ZSTD, *content)
+        key = key_of("packed", PACK_VERSION, ZSTD, source[1], *self._settings, hot)
         return KeptFile(self.folder / "packed" / f"{key}.so")
 
     def _bind(self, made: Path) -> dict[str, Any] | Refusal:
@@ -145,6 +150,7 @@ class PackJob:
             level=self.level,
             hot=_existing(self.recordings.get(bound[1], ()), source),
             pager_runpath=self.runpath,
+            inherits_rpath=self.inherits_rpath,
             threads=self.threads,
         )
         result = pack(source, made, options)

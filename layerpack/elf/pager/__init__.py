@@ -8,12 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from layerpack.elf.dynamic import PAGER
 from layerpack.errors import BuildToolError
 
 #: What packed libraries ask the loader for.
-PAGER_SONAME: Final = "liblayerpack_pager.so.1"
-#: The version of the format between packer and pager (LP_VERSION in format.h).
-PAGER_VERSION: Final = 1
+PAGER_SONAME: Final = PAGER
 
 _FOLDER = Path(__file__).parent / "lib"
 

@@ -36,9 +36,12 @@ static uint8_t *fresh_memory(const struct lp_library *library, size_t size, bool
     /* Held until the window is placed, so that only one thread is in need at a time. */
     lp_take(&lp_shared->reserve);
     *reserve_used = true;
-    if (reserve != NULL)
-        lp_munmap(reserve, RESERVE_SIZE);
+    /* Forgotten first: the child of a fork between the two would let go of what has come to lie
+     * there since. This way it merely never gets the address space back. */
+    void *spare = reserve;
     reserve = NULL;
+    if (spare != NULL)
+        lp_munmap(spare, RESERVE_SIZE);
     memory = lp_mmap(size, writable, kind);
     if (lp_failed(memory))
         lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);

@@ -131,7 +131,8 @@ void lp_masks_start(void);
 /* Whether the program, by a mask as the kernel has it, blocks SIGSEGV or SIGBUS. */
 bool lp_mask_blocks(lp_mask real, int signal);
 
-/* Points an object's imports of signal functions at ours. Called under the loader's lock. */
+/* Points an object's imports of signal functions at ours, as far as they are relocated; to be
+ * called again at each discovery. Called under the loader's lock. */
 void lp_redirect(const struct dl_phdr_info *object);
 /* Whether an object may have been unloaded since the last call, so that all are to be seen anew. */
 void lp_redirect_forget(unsigned long long unloads);

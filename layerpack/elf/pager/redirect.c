@@ -45,6 +45,7 @@ struct tables {
     const uint32_t *hash;
     const ElfW(Rela) *jumps, *others;
     size_t jumps_size, others_size, relative_count;
+    size_t size;                  /* see set_slot */
 };
 
 static void (*ours_for(const char *name))(void)
@@ -68,6 +69,18 @@ static bool is_left_alone(const char *path)
         if (strncmp(name, starts[i], strlen(starts[i])) == 0)
             return true;
     return false;
+}
+
+/* 1 where nothing is added, as the object is where its file says: then all addresses are final. */
+static size_t size_of(const struct dl_phdr_info *object)
+{
+    size_t size = 1;
+    for (int i = 0; object->dlpi_addr != 0 && i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+        if (header->p_type == PT_LOAD && header->p_vaddr + header->p_memsz > size)
+            size = header->p_vaddr + header->p_memsz;
+    }
+    return size;
 }
 
 static bool read_tables(const struct dl_phdr_info *object, struct tables *tables)
@@ -96,6 +109,7 @@ static bool read_tables(const struct dl_phdr_info *object, struct tables *tables
         case DT_RELACOUNT: tables->relative_count = entry->d_un.d_val; break;
         }
     }
+    tables->size = size_of(object);
     return tables->symbols != NULL && tables->names != NULL;
 }
 
@@ -138,6 +152,31 @@ static void write_word(uintptr_t *word, uintptr_t value)
         *word = value;
 }
 
+/* Objects that were seen, so that each is gone through once; and the words of theirs that are ours
+ * to set, so that all are looked at again each time. An object may be seen while another thread is
+ * still loading it: what it relocates afterwards takes our addresses away. Under the loader's
+ * lock. */
+static struct {
+    uintptr_t base;
+    const void *headers;
+    uint32_t first_slot, slots;
+} seen[1024];
+static size_t seen_count;
+static struct {
+    uintptr_t *word;
+    uintptr_t ours;
+} slots[2048];
+static size_t slot_count;
+static unsigned long long seen_unloads;
+
+/* A word that is not relocated yet holds nothing, or the file's address of a PLT entry, to which
+ * the loader is about to add the base. `size` is the object's: above all addresses in its file. */
+static void set_slot(uintptr_t *word, uintptr_t ours, size_t size)
+{
+    if (*word >= size)
+        write_word(word, ours);
+}
+
 static void redirect_slots(uintptr_t base, const struct tables *tables, const ElfW(Rela) *first,
                            const ElfW(Rela) *end)
 {
@@ -147,37 +186,22 @@ static void redirect_slots(uintptr_t base, const struct tables *tables, const El
         const ElfW(Sym) *symbol = &tables->symbols[ELF64_R_SYM(first->r_info)];
         if (symbol->st_shndx != SHN_UNDEF)
             continue;
-        void (*ours)(void) = ours_for(tables->names + symbol->st_name);
-        if (ours != NULL)
-            write_word((uintptr_t *)(base + first->r_offset), (uintptr_t)ours);
+        void (*function)(void) = ours_for(tables->names + symbol->st_name);
+        if (function == NULL)
+            continue;
+        uintptr_t *word = (uintptr_t *)(base + first->r_offset), ours = (uintptr_t)function;
+        set_slot(word, ours, tables->size);
+        if (slot_count < sizeof slots / sizeof *slots) {
+            slots[slot_count].word = word;
+            slots[slot_count].ours = ours;
+        }
+        slot_count++;
     }
 }
 
-/* Objects that were seen, so that each is gone through once. Under the loader's lock. */
-static struct {
-    uintptr_t base;
-    const void *headers;
-} seen[1024];
-static size_t seen_count;
-static unsigned long long seen_unloads;
-
-void lp_redirect_forget(unsigned long long unloads)
-{
-    if (unloads != seen_unloads)
-        seen_count = 0;
-    seen_unloads = unloads;
-}
-
-void lp_redirect(const struct dl_phdr_info *object)
+static void redirect_object(const struct dl_phdr_info *object)
 {
     struct tables tables;
-    for (size_t i = 0; i < seen_count; i++)
-        if (seen[i].base == object->dlpi_addr && seen[i].headers == object->dlpi_phdr)
-            return;
-    if (seen_count < sizeof seen / sizeof *seen) {
-        seen[seen_count].base = object->dlpi_addr;
-        seen[seen_count++].headers = object->dlpi_phdr;
-    }
     if (is_left_alone(object->dlpi_name) || !read_tables(object, &tables) ||
         !imports_any(&tables))
         return;
@@ -188,4 +212,34 @@ void lp_redirect(const struct dl_phdr_info *object)
     if (tables.others != NULL && tables.relative_count <= others)
         redirect_slots(object->dlpi_addr, &tables, tables.others + tables.relative_count,
                        tables.others + others);
+}
+
+void lp_redirect_forget(unsigned long long unloads)
+{
+    if (unloads != seen_unloads)
+        seen_count = slot_count = 0;
+    seen_unloads = unloads;
+}
+
+void lp_redirect(const struct dl_phdr_info *object)
+{
+    for (size_t i = 0; i < seen_count; i++)
+        if (seen[i].base == object->dlpi_addr && seen[i].headers == object->dlpi_phdr) {
+            for (uint32_t k = 0; k < seen[i].slots; k++)
+                set_slot(slots[seen[i].first_slot + k].word, slots[seen[i].first_slot + k].ours,
+                         size_of(object));
+            return;
+        }
+    size_t first = slot_count;
+    redirect_object(object);
+    /* One that has no room here is gone through each time. */
+    if (seen_count == sizeof seen / sizeof *seen || slot_count > sizeof slots / sizeof *slots) {
+        slot_count = first;
+        return;
+    }
+    seen[seen_count].base = object->dlpi_addr;
+    seen[seen_count].headers = object->dlpi_phdr;
+    seen[seen_count].first_slot = (uint32_t)first;
+    seen[seen_count].slots = (uint32_t)(slot_count - first);
+    seen_count++;
 }

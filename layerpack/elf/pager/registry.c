@@ -97,8 +97,9 @@ static void add(const struct dl_phdr_info *object, const ElfW(Phdr) *header, uin
     lp_give(&lp_shared->registry);
 }
 
-/* Called by the loader for each object. `data` points to the address that is looked for, 0 for
- * all. */
+/* Called by the loader for each object, at every discovery: plain ones that came since, or that
+ * were still being relocated last time, have their signal functions pointed at ours. `data` points
+ * to the address that is looked for, 0 for all. */
 static int visit(struct dl_phdr_info *object, size_t size, void *data)
 {
     const ElfW(Phdr) *index = NULL;

@@ -120,6 +120,13 @@ def test_relocations_decide_what_becomes_of_a_symbol() -> None:
     assert bind(_tables(rows[:1], []), "aarch64", set()).bound == {2, 3, 4}
 
 
+def _tables_size(path: Path) -> int:
+    """Bytes of the dynamic tables that may move."""
+    source = elf.read_file(path)
+    read = tables.read_tables(tables.Memory(memoryview(path.read_bytes()), source.loads), source)
+    return sum(part.size for part in read.ranges.values())
+
+
 def test_relative_relocations_come_first_and_in_order(library: Path) -> None:
     result, _ = _diet(library)
     source = elf.read_file(result)
@@ -144,12 +151,11 @@ def test_own_names_go_and_the_library_works(library: Path) -> None:
     assert {name for name in before if not name.startswith("_Z")} <= after
     # One address may have several names.
     assert done.bound >= len(before - after) > 500
-    assert 0 < done.nameless < done.bound
     assert done.symbols == len(tables.undefined_and_defined_names(library)) + 1
     # Sizes are those of the files.
     assert done.original_bytes == library.stat().st_size
     assert done.diet_bytes == result.stat().st_size
-    dropped = sum(old - new for old, new in done.tables.values())
+    dropped = _tables_size(library) - _tables_size(result)
     assert abs(done.saved_bytes - dropped) < 4 * 4096
     assert section_names(result) >= {".text", ".dynsym", ".dynstr", ".gnu.hash", ".eh_frame"}
 

@@ -1,0 +1,49 @@
+"""Where packed libraries find the pager, and that they go on to find one another."""
+
+from __future__ import annotations
+
+import posixpath
+
+from layerpack import elf
+from layerpack.elf import ElfError, GuardOptions
+from layerpack.payload import LIBRARIES, Payload, is_library_name
+
+
+class SearchPaths:
+    """The search paths that libraries of a payload get, by their paths in it."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._needed: dict[str, tuple[str, ...]] = {}
+        #: Names that are found neither on LD_LIBRARY_PATH nor by the pager's folder: both are lib/.
+        self._elsewhere: set[str] = set()
+        self._rpaths = False
+        for entry in payload:
+            if not is_library_name(entry.path):
+                continue
+            folder, name = posixpath.split(entry.path)
+            if folder != LIBRARIES:
+                self._elsewhere.add(name)
+            try:
+                library = elf.read_file(entry.source)
+            except ElfError:
+                continue
+            self._needed[entry.path] = library.needed
+            # Beside a DT_RUNPATH it counts for nothing.
+            self._rpaths |= library.rpath is not None and library.runpath is None
+
+    def pager_folder(self, path: str) -> str:
+        """The pager's folder, from that of the library."""
+        return posixpath.relpath(LIBRARIES, posixpath.dirname(path))
+
+    def inherits_rpath(self, path: str) -> bool:
+        """Whether a library may find another by the DT_RPATH of one that loads it.
+
+        Which libraries load it cannot be told: Python's imports do not tell in what order.
+        """
+        return self._rpaths and not self._elsewhere.isdisjoint(self._needed.get(path, ()))
+
+    def guard_options(self, path: str) -> GuardOptions:
+        """Both, for a library that is not packed."""
+        return GuardOptions(
+            pager_runpath=self.pager_folder(path), inherits_rpath=self.inherits_rpath(path)
+        )
