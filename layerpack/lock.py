@@ -8,6 +8,7 @@ assets are taken from.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,10 +205,13 @@ def _asset_pin(wheel: str, body: str) -> Locked:
     return next(pin for pin in parse_requirements(body) if pin.name == name)
 
 
-def parse_requirements(body: str) -> tuple[Locked, ...]:
+def parse_requirements(
+    body: str, environment: Mapping[str, str] | None = None
+) -> tuple[Locked, ...]:
     """The pins of a hashed requirements text, sorted by name.
 
-    Raises ValueError for a line that is no pin or has no hash.
+    With an `environment` (variables of PEP 508), those whose markers do not hold there are left
+    out. Raises ValueError for a line that is no pin or has no hash.
     """
     joined = re.sub(r"\\\n\s*", " ", body)
     pins = []
@@ -216,6 +220,8 @@ def parse_requirements(body: str) -> tuple[Locked, ...]:
         if not line or line.startswith(("#", "--")):
             continue
         requirement = Requirement(line.split(" --hash")[0].strip())
+        if environment and requirement.marker and not requirement.marker.evaluate(environment):
+            continue
         specifiers = list(requirement.specifier)
         hashes = tuple(sorted(set(_HASH.findall(line))))
         if len(specifiers) != 1 or specifiers[0].operator != "==" or not hashes:

@@ -18,6 +18,7 @@ from layerpack.cli.build import build
 from layerpack.cli.diff import diff
 from layerpack.cli.doctor import doctor
 from layerpack.cli.explain import explain
+from layerpack.cli.invoke import invoke
 from layerpack.cli.lock import lock
 from layerpack.cli.passes import passes
 from layerpack.cli.schema import schema
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, lock, size_report, explain, diff, passes, schema, doctor):
+for command in (build, lock, invoke, size_report, explain, diff, passes, schema, doctor):
     app.command()(command)
 
 

@@ -1,0 +1,181 @@
+"""A build, run as Lambda would run it: its zips, AWS's client, this machine's Python together."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from layerpack import data
+from layerpack.builders.api import BuildContext
+from layerpack.builders.local import LocalBuilder
+from layerpack.builders.unpack import payload_of
+from layerpack.cache import Cache
+from layerpack.emulator.environment import Environment
+from layerpack.emulator.sandbox import CannotIsolateError, Program, Settings
+from layerpack.emulator.trees import unzip_build
+from layerpack.errors import BuildToolError, UsageError
+from layerpack.events import Events
+from layerpack.interpreters import require_interpreter
+from layerpack.limits import RuntimeProfile
+from layerpack.lock import parse_requirements
+from layerpack.manifest import Manifest
+from layerpack.payload import PYTHON
+from layerpack.units import folder_aside, key_of
+
+#: What is asked for; `auto` takes what this machine can do.
+Wanted = Literal["auto", "namespaces", "process"]
+_PACKAGES: Final = "runtime_client.txt"
+_WHOLE: Final = f"{PYTHON}/awslambdaric/__init__.py"
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Lambda's quota for a synchronous event.
+LARGEST_EVENT: Final = 6 * 2**20
+# "Reserved environment variables": a function's configuration may not set them.
+_RESERVED: Final = frozenset(
+    {
+        *("_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION"),
+        *("AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+        *("AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE"),
+        *("AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"),
+        *("LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"),
+        *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    }
+)
+_NOT_IMITATED: Final = (
+    "no isolation: the function sees this machine's files and /dev/shm, may write to its own "
+    "folders, and runs as you, at other paths than on Lambda"
+)
+
+
+def program_of(folder: Path, manifest: Manifest, cache: Cache, events: Events) -> Program:
+    """What it takes to run a build's function.
+
+    Raises UsageError for a build that cannot run on this machine, BuildToolError without its
+    Python, and ResolveError where AWS's client cannot be downloaded.
+    """
+    profile = RuntimeProfile.load(
+        manifest.runtime, "arm64" if manifest.architecture == "arm64" else "x86_64"
+    )
+    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine := platform.machine().lower())
+    if (here or machine) != profile.machine:
+        raise UsageError(
+            f"{folder} is for {profile.machine}, and this machine is {machine}",
+            f"Invoke it on a machine with {profile.machine}.",
+        )
+    events.step("unzipping the layers")
+    trees = unzip_build(folder, manifest, cache)
+    interpreter = require_interpreter(profile, "to run the function")
+    return Program(
+        name=manifest.name,
+        runtime=manifest.runtime,
+        handler=manifest.function.handler if manifest.function else "",
+        opt=trees.opt,
+        task=trees.task,
+        client=runtime_folder(profile, cache, events),
+        interpreter=interpreter,
+    )
+
+
+def runtime_folder(profile: RuntimeProfile, cache: Cache, events: Events) -> Path:
+    """The folder that stands for /var/runtime: AWS's client, and what comes with it."""
+    text = data.text(_PACKAGES)
+    home = cache.folder("runtime") / key_of(text, profile.runtime, profile.machine)
+    if not (home / _WHOLE).exists():
+        events.step("downloading the runtime's own packages")
+        pins = parse_requirements(
+            text,
+            {
+                "python_full_version": f"{profile.python}.0",
+                "python_version": profile.python,
+                "platform_machine": profile.machine,
+                "sys_platform": "linux",
+            },
+        )
+        context = BuildContext(
+            profile=profile,
+            cache=cache,
+            on_step=events.step,
+            progress=events.progress,
+            on_output=events.output,
+        )
+        wheels = LocalBuilder().wheels(pins, context)
+        payload, _ = payload_of(wheels, cache, profile.runtime, events.progress)
+        with folder_aside(home, _WHOLE) as aside:
+            payload.materialise(aside)
+    return home / PYTHON
+
+
+def open_environment(
+    program: Program,
+    settings: Settings,
+    wanted: Wanted,
+    *,
+    log: Callable[[bytes], None],
+    events: Events,
+) -> Environment:
+    """Start an environment, isolated as well as can be, and warn of what is not imitated.
+
+    Raises BuildToolError where the isolation that is asked for cannot be had.
+    """
+    why = "as asked for"
+    if wanted != "process":
+        try:
+            return Environment(program, settings, "namespaces", log)
+        except CannotIsolateError as error:
+            why = f"the kernel refuses namespaces: {error}"
+    if wanted == "namespaces":
+        hint = "Allow unprivileged user namespaces, or use --isolation process."
+        raise BuildToolError(f"the function cannot be isolated: {why}", hint)
+    if not settings.network:
+        raise BuildToolError(
+            f"the function cannot be cut off the network: {why}", "Leave --no-network out."
+        )
+    events.warn(f"{_NOT_IMITATED} ({why})")
+    return Environment(program, settings, "process", log)
+
+
+def read_event(name: str) -> bytes:
+    """The event in a file, or from standard input (`-`). Raises UsageError where it is no JSON, or
+    larger than Lambda takes."""
+    try:
+        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
+    problem = event_problem(content)
+    if problem:
+        raise UsageError(f"the event {name} {problem}", "An event is one JSON value, up to 6 MB.")
+    return content
+
+
+def event_problem(content: bytes) -> str:
+    """Why Lambda would not take an event, as a clause; empty where it would."""
+    if len(content) > LARGEST_EVENT:
+        return f"has {len(content):,} bytes, and Lambda takes {LARGEST_EVENT:,}"
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON: {error}"
+    return ""
+
+
+def settings_of(
+    *, memory_mb: int, timeout: float, tmp_mb: int, network: bool, variables: Sequence[str]
+) -> Settings:
+    """A function's configuration; `variables` are `NAME=VALUE`. Raises UsageError."""
+    values = {}
+    for text in variables:
+        name, equals, value = text.partition("=")
+        if not equals or not _VARIABLE.fullmatch(name):
+            raise UsageError(
+                f"--env {text!r} is no NAME=VALUE", "A name has letters, digits and _."
+            )
+        if name in _RESERVED:
+            raise UsageError(f"Lambda reserves the variable {name}", "Leave it out.")
+        values[name] = value
+    return Settings(
+        memory_mb=memory_mb, timeout=timeout, tmp_mb=tmp_mb, network=network, variables=values
+    )

@@ -1,0 +1,319 @@
+"""An execution environment: a sandbox that is initialised once and answers one event at a time.
+
+Phases, limits and errors are those of AWS's "Understanding the Lambda execution environment
+lifecycle" and "Troubleshoot invocation issues in Lambda".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty
+from typing import Final
+
+from layerpack.emulator.memory import MemoryWatch
+from layerpack.emulator.output import Output
+from layerpack.emulator.runtime_api import LARGEST_PAYLOAD, Message, Request, RuntimeApi
+from layerpack.emulator.sandbox import Isolation, Program, Settings, start
+
+#: What Lambda gives initialisation; beyond it, it begins anew within the first invocation.
+INIT_SECONDS: Final = 10.0
+_FUNCTION_ARN: Final = "arn:aws:lambda:us-east-1:000000000000:function:{}"
+_MB: Final = 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invocation:
+    """How an event was answered.
+
+    `payload` is JSON: the handler's answer, or Lambda's description of an error, whose type is
+    `error_type` (empty where there is none). Durations are in milliseconds; `init_ms` is None where
+    the environment had been initialised before, or had to be within the invocation; `memory_mb` is
+    the most that the function's processes took.
+    """
+
+    request: str
+    payload: bytes
+    error_type: str
+    duration_ms: float
+    billed_ms: int
+    init_ms: float | None
+    memory_mb: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answer:
+    """What an invocation gave; `fatal` where the environment cannot go on."""
+
+    payload: bytes
+    error_type: str = ""
+    fatal: bool = False
+
+
+class Environment:
+    """One environment, which is initialised at once. `log` gets what the function prints and what
+    Lambda says of it, as bytes, from any thread. Raises CannotIsolateError."""
+
+    def __init__(
+        self,
+        program: Program,
+        settings: Settings,
+        isolation: Isolation,
+        log: Callable[[bytes], None],
+    ) -> None:
+        self._program = program
+        self._settings = settings
+        self._isolation = isolation
+        self._log = log
+        self._life: _Life | None = self._begin()
+        self._is_new = True
+
+    def invoke(self, event: bytes, client_context: str = "") -> Invocation:
+        """Have the handler answer an event (JSON). Every failure is an answer, as on Lambda; after
+        one that ends the process, the next event finds an environment that begins anew."""
+        request = Request(
+            id=str(uuid.uuid4()),
+            event=event,
+            deadline_ms=0,
+            function_arn=_FUNCTION_ARN.format(self._program.name),
+            client_context=client_context,
+            trace_id=f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
+        )
+        began = time.monotonic()
+        answer: _Answer | None
+        answer, init_ms = self._initialised(request)
+        if init_ms is not None:
+            began = time.monotonic()
+        if answer is None and self._life is not None:
+            answer = self._answered(self._life, request, began + self._settings.timeout)
+        assert answer is not None  # noqa: S101 (there is a life where there is no answer yet)
+        duration = (time.monotonic() - began) * 1000
+        memory = self._end_invocation(fatal=answer.fatal)
+        return self._reported(request, answer, duration, init_ms, memory)
+
+    def close(self) -> None:
+        """End it."""
+        if self._life is not None:
+            self._life.end()
+            self._life = None
+
+    def _begin(self) -> _Life:
+        return _Life(self._program, self._settings, self._isolation, self._log)
+
+    def _initialised(self, request: Request) -> tuple[_Answer | None, float | None]:
+        """Wait until the handler is imported: an answer where that fails, and the milliseconds that
+        it took where they count as initialisation."""
+        begins = f"START RequestId: {request.id} Version: $LATEST\n"
+        deadline = time.monotonic() + self._settings.timeout
+        if self._life is not None and not self._is_new:
+            self._say(begins)
+            return None, None
+        if self._life is not None:
+            self._is_new = False
+            message = self._life.wait(self._life.began + INIT_SECONDS)
+            init_ms = (time.monotonic() - self._life.began) * 1000
+            if message is not None and message.kind == "ready":
+                self._life.output.flush()
+                self._say(begins)
+                return None, init_ms
+            status = "timeout" if message is None else "error"
+            self._life.end()
+            self._say(
+                f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: init\tStatus: {status}\n"
+            )
+            deadline = time.monotonic() + self._settings.timeout
+        # Within the invocation, for which its time is enough or not.
+        self._say(begins)
+        self._life = self._begin()
+        message = self._life.wait(deadline)
+        if message is not None and message.kind == "ready":
+            return None, None
+        return self._failed(self._life, request, message), None
+
+    def _answered(self, life: _Life, request: Request, deadline: float) -> _Answer:
+        left = max(0.0, deadline - time.monotonic())
+        life.api.give(
+            Request(
+                id=request.id,
+                event=request.event,
+                deadline_ms=int((time.time() + left) * 1000),
+                function_arn=request.function_arn,
+                client_context=request.client_context,
+                trace_id=request.trace_id,
+            )
+        )
+        message = life.wait(deadline)
+        if message is None or message.kind in ("ended", "init error"):
+            return self._failed(life, request, message)
+        # What is ready for the next event is that of the next invocation to find.
+        if message.kind == "response":
+            self._await_ready(life, deadline)
+            return _Answer(payload=message.body)
+        if message.kind == "error":
+            self._await_ready(life, deadline)
+            return _Answer(payload=message.body, error_type=message.error_type or _type(message))
+        text = (
+            "Response payload size exceeded maximum allowed payload size "
+            f"({LARGEST_PAYLOAD} bytes)."
+        )
+        return _described("Function.ResponseSizeTooLarge", text, fatal=True)
+
+    def _await_ready(self, life: _Life, deadline: float) -> None:
+        """The invocation lasts until the client asks for the next event, as on Lambda."""
+        message = life.wait(deadline)
+        if message is None or message.kind != "ready":
+            life.kill("it did not ask for the next event")
+
+    def _failed(self, life: _Life, request: Request, message: Message | None) -> _Answer:
+        if message is None:
+            seconds = f"{self._settings.timeout:.2f} seconds"
+            life.kill("timeout")
+            life.output.flush()
+            now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+            self._say(f"{now} {request.id} Task timed out after {seconds}\n\n")
+            return _described(
+                "Sandbox.Timedout",
+                f"RequestId: {request.id} Error: Task timed out after {seconds}",
+                fatal=True,
+            )
+        if message.kind == "init error":
+            return _Answer(payload=message.body, error_type=_type(message), fatal=True)
+        kind = "Runtime.OutOfMemory" if life.killed == "memory" else "Runtime.ExitError"
+        reason = _exit_reason(life.code)
+        life.output.flush()
+        self._say(f"RequestId: {request.id} Error: {reason}\n{kind}\n")
+        return _described(kind, f"RequestId: {request.id} Error: {reason}", fatal=True)
+
+    def _end_invocation(self, *, fatal: bool) -> int:
+        """The most memory that was taken, in MB."""
+        life = self._life
+        assert life is not None  # noqa: S101 (an invocation begins one)
+        life.watch.look()
+        life.output.flush()
+        peak = life.watch.peak
+        if fatal:
+            life.end()
+            self._life = None
+        return math.ceil(peak / _MB)
+
+    def _reported(
+        self,
+        request: Request,
+        answer: _Answer,
+        duration: float,
+        init_ms: float | None,
+        memory: int,
+    ) -> Invocation:
+        billed = math.ceil(duration + (init_ms or 0))
+        memory = min(memory, self._settings.memory_mb)
+        parts = [
+            f"REPORT RequestId: {request.id}",
+            f"Duration: {duration:.2f} ms",
+            f"Billed Duration: {billed} ms",
+            f"Memory Size: {self._settings.memory_mb} MB",
+            f"Max Memory Used: {memory} MB",
+        ]
+        if init_ms is not None:
+            parts.append(f"Init Duration: {init_ms:.2f} ms")
+        if answer.fatal:
+            timed_out = answer.error_type == "Sandbox.Timedout"
+            parts.append("Status: timeout" if timed_out else "Status: error")
+            if not timed_out:
+                parts.append(f"Error Type: {answer.error_type}")
+        self._say(f"END RequestId: {request.id}\n" + "\t".join(parts) + "\t\n")
+        return Invocation(
+            request=request.id,
+            payload=answer.payload,
+            error_type=answer.error_type,
+            duration_ms=duration,
+            billed_ms=billed,
+            init_ms=init_ms,
+            memory_mb=memory,
+        )
+
+    def _say(self, line: str) -> None:
+        self._log(line.encode())
+
+
+class _Life:
+    """One process of an environment, from its start (`began`, by the monotonic clock) to its end.
+
+    `killed` says why we ended it, and is empty where it ended by itself, with `code`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        settings: Settings,
+        isolation: Isolation,
+        log: Callable[[bytes], None],
+    ) -> None:
+        self._running = start(program, settings, isolation)
+        self.began = time.monotonic()
+        self.killed = ""
+        self.code = 0
+        self.api = RuntimeApi(self._running.listener)
+        process = self._running.process
+        assert process.stdout is not None  # noqa: S101
+        self.output = Output(process.stdout, log)
+        self.watch = MemoryWatch(process.pid, settings.memory_mb * _MB, lambda: self.kill("memory"))
+        self._waiter = threading.Thread(target=self._await_end, daemon=True)
+        self._waiter.start()
+
+    def wait(self, until: float) -> Message | None:
+        """What happens next, None where nothing does until that time (by the monotonic clock)."""
+        with suppress(Empty):
+            return self.api.messages.get(timeout=max(0.0, until - time.monotonic()))
+        return None
+
+    def kill(self, why: str) -> None:
+        """End the process, for a reason."""
+        self.killed = self.killed or why
+        self._running.kill()
+
+    def end(self) -> None:
+        """End the process, if it runs, and leave nothing behind."""
+        self.kill("it is over")
+        self._waiter.join()
+        self.watch.close()
+        # Its last words come before the client finds that nobody listens.
+        self.output.close()
+        self.api.close()
+        self._running.end()
+
+    def _await_end(self) -> None:
+        self.code = self._running.process.wait()
+        self.api.messages.put(Message(kind="ended"))
+
+
+def _described(kind: str, text: str, *, fatal: bool) -> _Answer:
+    payload = json.dumps({"errorType": kind, "errorMessage": text}).encode()
+    return _Answer(payload=payload, error_type=kind, fatal=fatal)
+
+
+def _type(message: Message) -> str:
+    """The type of an error that the client reported."""
+    if message.error_type:
+        return message.error_type
+    try:
+        return str(json.loads(message.body)["errorType"])
+    except (ValueError, KeyError, TypeError):
+        return "Unhandled"
+
+
+def _exit_reason(code: int) -> str:
+    """How a process ended, in Lambda's words."""
+    number = -code if code < 0 else code - 128
+    if number > 0:
+        name = signal.strsignal(number)
+        return f"Runtime exited with error: signal: {(name or str(number)).lower()}"
+    if code == 0:
+        return "Runtime exited without providing a reason"
+    return f"Runtime exited with error: exit status {code}"

@@ -1,0 +1,89 @@
+"""How much memory the processes of a sandbox take, by /proc (proc(5))."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc")
+# Between two looks: a process that allocates as fast as it can gets some 100 MB further.
+_SECONDS: Final = 0.02
+
+
+class MemoryWatch:
+    """Looks at a process and all that descend from it; `on_limit` is called once when they take
+    more than `limit` bytes. `peak` is the most that they took, in bytes."""
+
+    def __init__(self, process: int, limit: int, on_limit: Callable[[], None]) -> None:
+        self.peak = 0
+        self._process = process
+        self._limit = limit
+        self._on_limit = on_limit
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._end.set()
+        self._thread.join()
+
+    def reset(self) -> None:
+        """Forget the peak: what was taken before is of another invocation."""
+        self.peak = 0
+
+    def look(self) -> None:
+        """Look now."""
+        used, reclaimable = memory_of(descendants(self._process))
+        self.peak = max(self.peak, used + reclaimable)
+        if used > self._limit and not self._end.is_set():
+            self._end.set()
+            self._on_limit()
+
+    def _run(self) -> None:
+        while not self._end.wait(_SECONDS):
+            self.look()
+
+
+def descendants(process: int) -> set[int]:
+    """A process and all that descend from it."""
+    found = {process}
+    waiting = [process]
+    while waiting:
+        one = waiting.pop()
+        try:
+            threads = list((_PROC / str(one) / "task").iterdir())
+            children = [
+                int(number)
+                for thread in threads
+                for number in (thread / "children").read_text(encoding="ascii").split()
+            ]
+        except (OSError, ValueError):
+            continue
+        waiting += [child for child in children if child not in found]
+        found.update(children)
+    return found
+
+
+def memory_of(processes: set[int]) -> tuple[int, int]:
+    """Bytes that the processes take, and those of files that the kernel may drop again.
+
+    Pages of files are shared by a process and its children: the most that one of them maps counts.
+    """
+    used = reclaimable = 0
+    for process in processes:
+        try:
+            text = (_PROC / str(process) / "status").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        sizes = {
+            name: int(value.split()[0]) * 1024
+            for line in text.splitlines()
+            if line.startswith("Rss")
+            for name, _, value in [line.partition(":")]
+        }
+        used += sizes.get("RssAnon", 0) + sizes.get("RssShmem", 0)
+        reclaimable = max(reclaimable, sizes.get("RssFile", 0))
+    return used, reclaimable

@@ -1,0 +1,283 @@
+"""Where a function runs: a process that finds what it would find on Lambda, as far as can be.
+
+Namespaces of the kernel's need no root; where they are refused, a plain process must do, and says
+what is different.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from layerpack.errors import BuildToolError
+
+_INSIDE: Final = Path(__file__).with_name("inside")
+_BOOTSTRAP: Final = "/var/rapid/bootstrap.py"
+# Lambda's user, as its /etc/passwd has it.
+_USER, _GROUP = 993, 990
+_PASSWD: Final = (
+    "root:x:0:0:root:/root:/bin/bash\n"
+    f"sbx_user1051:x:{_USER}:{_GROUP}::/home/sbx_user1051:/sbin/nologin\n"
+)
+#: "Working with environment variables": the runtime's, in its order.
+LIBRARY_PATH: Final = (
+    *("/var/lang/lib", "/lib64", "/usr/lib64", "/var/runtime", "/var/runtime/lib"),
+    *("/var/task", "/var/task/lib", "/opt/lib"),
+)
+_SEARCH_PATH: Final = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
+#: Of a host's file system, what programs and libraries need, and nobody's own files.
+_HOST_FOLDERS: Final = ("/usr", "/etc", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
+_DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+_START_SECONDS: Final = 10.0
+
+Isolation = Literal["namespaces", "process"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """A function's configuration: memory and /tmp in MB, the timeout in seconds, variables of its
+    own, and whether it reaches the network."""
+
+    memory_mb: int = 1769
+    timeout: float = 60.0
+    tmp_mb: int = 512
+    network: bool = True
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """What is to be run: folders for /opt, /var/task and /var/runtime, the handler
+    (`module.function`), and the Python to run it; `runtime` is Lambda's identifier."""
+
+    name: str
+    runtime: str
+    handler: str
+    opt: Path
+    task: Path
+    client: Path
+    interpreter: Path
+
+    @property
+    def site(self) -> str:
+        """The layers' folder for distributions with .pth files, below /opt."""
+        return f"python/lib/{self.runtime}/site-packages"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A started sandbox: the process, whose standard output and error are one pipe, and the socket
+    on which it asks for work."""
+
+    process: subprocess.Popen[bytes]
+    listener: socket.socket
+    scratch: tempfile.TemporaryDirectory[str]
+
+    def kill(self) -> None:
+        """Kill what runs: without namespaces, what left the process's group may go on."""
+        # In namespaces the group's first is process 1's parent, and all else ends with it.
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Leave nothing behind of what was killed."""
+        self.process.wait()
+        self.scratch.cleanup()
+
+
+class CannotIsolateError(Exception):
+    """The kernel refuses what isolation takes; the message says what."""
+
+
+def start(program: Program, settings: Settings, isolation: Isolation) -> Running:
+    """Start the function's process. Raises CannotIsolateError, and BuildToolError."""
+    scratch = tempfile.TemporaryDirectory(prefix="layerpack-")
+    try:
+        if isolation == "namespaces":
+            return _in_namespaces(program, settings, scratch)
+        return _as_process(program, settings, scratch)
+    except BaseException:
+        scratch.cleanup()
+        raise
+
+
+def _in_namespaces(
+    program: Program, settings: Settings, scratch: tempfile.TemporaryDirectory[str]
+) -> Running:
+    root = Path(scratch.name) / "root"
+    root.mkdir()
+    prefix = program.interpreter.resolve().parent.parent
+    empty = Path(scratch.name) / "empty"
+    empty.mkdir()
+    binds = [
+        *((name, name) for name in _HOST_FOLDERS if _is_own_folder(name)),
+        (str(prefix), "/var/lang"),
+        (str(program.client), "/var/runtime"),
+        (str(program.opt), "/opt"),
+        (str(program.task), "/var/task"),
+        (str(_INSIDE / "runtime.py"), _BOOTSTRAP),
+    ]
+    # What is installed beside the interpreter is not in the runtime.
+    binds += [
+        (str(empty), f"/var/lang/lib/{program.runtime}/{name}")
+        for name in ("site-packages", "dist-packages")
+        if (prefix / "lib" / program.runtime / name).is_dir()
+    ]
+    passwd = Path(scratch.name) / "passwd"
+    passwd.write_text(_PASSWD, encoding="ascii")
+    binds.append((str(passwd), "/etc/passwd"))
+    specification: dict[str, Any] = {
+        "host": os.getpid(),
+        "root": str(root),
+        "binds": binds,
+        "links": {
+            name: str(Path(name).readlink()) for name in _HOST_FOLDERS if Path(name).is_symlink()
+        },
+        "devices": [name for name in _DEVICES if Path("/dev", name).exists()],
+        "tmp_bytes": settings.tmp_mb * 2**20,
+        "network": settings.network,
+        "uid": _USER,
+        "gid": _GROUP,
+        "folder": "/var/task",
+        "command": [
+            f"/var/lang/bin/{program.interpreter.name}",
+            _BOOTSTRAP,
+            *("/var/task", f"/opt/{program.site}", "/opt/python", "/var/runtime"),
+        ],
+        "environment": _variables(
+            program,
+            settings,
+            {
+                "LAMBDA_RUNTIME_DIR": "/var/runtime",
+                "LAMBDA_TASK_ROOT": "/var/task",
+                "LD_LIBRARY_PATH": ":".join(LIBRARY_PATH),
+                "PATH": _SEARCH_PATH,
+                "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:PORT",
+            },
+        ),
+        "with_port": ["AWS_LAMBDA_RUNTIME_API"],
+    }
+    file = Path(scratch.name) / "specification.json"
+    file.write_text(json.dumps(specification), encoding="utf-8")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = _popen(
+            [
+                program.interpreter,
+                "-I",
+                "-S",
+                "-B",
+                _INSIDE / "namespaces.py",
+                file,
+                theirs.fileno(),
+            ],
+            environment={},
+            folder=Path("/"),
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        ours.settimeout(_START_SECONDS)
+        try:
+            text, descriptors, _, _ = socket.recv_fds(ours, 65536, 1)
+        except TimeoutError:
+            text, descriptors = b'{"error": "it did not start"}', []
+    if descriptors:
+        return Running(
+            process=process, listener=socket.socket(fileno=descriptors[0]), scratch=scratch
+        )
+    output, _ = process.communicate()
+    try:
+        reason = str(json.loads(text)["error"])
+    except ValueError:
+        reason = output.decode(errors="replace").strip() or f"it ended with {process.returncode}"
+    raise CannotIsolateError(reason)
+
+
+def _is_own_folder(name: str) -> bool:
+    return Path(name).is_dir() and not Path(name).is_symlink()
+
+
+def _as_process(
+    program: Program, settings: Settings, scratch: tempfile.TemporaryDirectory[str]
+) -> Running:
+    listener = socket.create_server(("127.0.0.1", 0))
+    task, opt, client = program.task, program.opt, program.client
+    libraries = (client, client / "lib", task, task / "lib", opt / "lib")
+    tmp = Path(scratch.name) / "tmp"
+    tmp.mkdir()
+    variables = _variables(
+        program,
+        settings,
+        {
+            "LAMBDA_RUNTIME_DIR": str(client),
+            "LAMBDA_TASK_ROOT": str(task),
+            "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in libraries),
+            "PATH": os.pathsep.join(
+                (str(program.interpreter.parent), os.defpath, str(opt / "bin"))
+            ),
+            "TMPDIR": str(tmp),
+            "HOME": str(tmp),
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{listener.getsockname()[1]}",
+        },
+    )
+    arguments = (task, opt / program.site, opt / "python", client)
+    process = _popen(
+        # Without the interpreter's own distributions, which the runtime does not have.
+        [program.interpreter, "-S", "-B", _INSIDE / "runtime.py", *arguments],
+        environment=variables,
+        folder=task,
+    )
+    return Running(process=process, listener=listener, scratch=scratch)
+
+
+def _variables(program: Program, settings: Settings, places: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Lambda defines ("Defined runtime environment variables"), and no
+    credentials; the function's own come last, as the user may replace most of them."""
+    return {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{program.runtime}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": program.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{program.name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+        "AWS_REGION": "us-east-1",
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "_HANDLER": program.handler,
+        **places,
+        **settings.variables,
+    }
+
+
+def _popen(
+    arguments: list[Any],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    pass_fds: tuple[int, ...] = (),
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [str(argument) for argument in arguments],
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=pass_fds,
+            # Ctrl-C is ours to handle.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BuildToolError(f"{arguments[0]} cannot be started: {error.strerror}") from None

@@ -1,0 +1,67 @@
+"""A build's folders as they are on Lambda, unzipped from what would be uploaded."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from layerpack.cache import Cache
+from layerpack.errors import UsageError, VerificationError
+from layerpack.manifest import FunctionRecord, LayerRecord, Manifest
+from layerpack.units import folder_aside, key_of, sha256_file
+
+_WHOLE: Final = "whole"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trees:
+    """The layers, merged in their order, and the function."""
+
+    opt: Path
+    task: Path
+
+
+def unzip_build(folder: Path, manifest: Manifest, cache: Cache) -> Trees:
+    """Unzip a build's layers and function into the cache, or find them there.
+
+    Raises UsageError for a build without a function or with other zips than its manifest tells,
+    and VerificationError where two layers have different files at one path.
+    """
+    if manifest.function is None:
+        raise UsageError(
+            f"{folder} has no function to invoke", "Name its code in the recipe (function.source)."
+        )
+    parts: list[LayerRecord | FunctionRecord] = [*manifest.layers, manifest.function]
+    for part in parts:
+        path = folder / part.file
+        if not path.is_file() or sha256_file(path) != part.sha256:
+            raise UsageError(f"{path} is not as it was built", "Build again.")
+    home = cache.folder("unzipped") / key_of([part.sha256 for part in parts])
+    if not (home / _WHOLE).exists():
+        with folder_aside(home, _WHOLE) as aside:
+            owners: dict[str, str] = {}
+            for layer in manifest.layers:
+                _unzip(folder / layer.file, aside / "opt", layer.name, owners)
+            (aside / "opt").mkdir(exist_ok=True)
+            _unzip(folder / manifest.function.file, aside / "task", "function", {})
+            (aside / _WHOLE).touch()
+    return Trees(opt=home / "opt", task=home / "task")
+
+
+def _unzip(path: Path, target: Path, name: str, owners: dict[str, str]) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                # A later layer's file would hide an earlier one's.
+                other = owners.setdefault(member.filename, name)
+                if other != name and not member.is_dir():
+                    raise VerificationError(f"{member.filename} is both in {other} and in {name}")
+                file = Path(archive.extract(member, target))
+                mode = member.external_attr >> 16
+                if mode and not member.is_dir():
+                    file.chmod(mode & 0o777)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UsageError(f"{path} is damaged: {error}", "Build again.") from None
