@@ -6,7 +6,8 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,6 +17,8 @@ from layerpack.builders.local import LocalBuilder
 from layerpack.builders.unpack import payload_of
 from layerpack.cache import Cache
 from layerpack.emulator.environment import Environment
+from layerpack.emulator.http_api import LARGEST_EVENT, HttpFront
+from layerpack.emulator.pool import Pool
 from layerpack.emulator.sandbox import CannotIsolateError, Program, Settings
 from layerpack.emulator.trees import unzip_build
 from layerpack.errors import BuildToolError, UsageError
@@ -32,8 +35,6 @@ Wanted = Literal["auto", "namespaces", "process"]
 _PACKAGES: Final = "runtime_client.txt"
 _WHOLE: Final = f"{PYTHON}/awslambdaric/__init__.py"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: Lambda's quota for a synchronous event.
-LARGEST_EVENT: Final = 6 * 2**20
 # "Reserved environment variables": a function's configuration may not set them.
 _RESERVED: Final = frozenset(
     {
@@ -179,3 +180,46 @@ def settings_of(
     return Settings(
         memory_mb=memory_mb, timeout=timeout, tmp_mb=tmp_mb, network=network, variables=values
     )
+
+
+@contextmanager
+def open_front(
+    program: Program,
+    settings: Settings,
+    wanted: Wanted,
+    *,
+    host: str,
+    port: int,
+    limit: int,
+    log: Callable[[bytes], None],
+    events: Events,
+) -> Iterator[HttpFront]:
+    """The function behind HTTP, with up to `limit` environments; the first one starts at once.
+
+    Raises UsageError where nothing can listen there, and what `open_environment` raises.
+    """
+    first = open_environment(program, settings, wanted, log=log, events=events)
+    waiting = [first]
+
+    def start() -> Environment:
+        if waiting:
+            return waiting.pop()
+        return Environment(program, settings, first.isolation, log)
+
+    pool = Pool(start, limit)
+    try:
+        try:
+            front = HttpFront(pool, program.name, host, port)
+        except OSError as error:
+            raise UsageError(
+                f"nothing can listen at {host}:{port}: {error.strerror or error}",
+                "Choose another --host or --port.",
+            ) from None
+        try:
+            yield front
+        finally:
+            front.close()
+    finally:
+        pool.close()
+        for environment in waiting:
+            environment.close()

@@ -22,6 +22,7 @@ from layerpack.cli.invoke import invoke
 from layerpack.cli.lock import lock
 from layerpack.cli.passes import passes
 from layerpack.cli.schema import schema
+from layerpack.cli.serve import serve
 from layerpack.cli.size_report import size_report
 from layerpack.errors import BuildToolError, LayerpackError
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, lock, invoke, size_report, explain, diff, passes, schema, doctor):
+for command in (build, lock, invoke, serve, size_report, explain, diff, passes, schema, doctor):
     app.command()(command)
 
 

@@ -27,6 +27,8 @@ from layerpack.emulator.sandbox import Isolation, Program, Settings, start
 INIT_SECONDS: Final = 10.0
 _FUNCTION_ARN: Final = "arn:aws:lambda:us-east-1:000000000000:function:{}"
 _MB: Final = 2**20
+# What Invoke gives of the log.
+_TAIL_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,8 +72,10 @@ class Environment:
     ) -> None:
         self._program = program
         self._settings = settings
-        self._isolation = isolation
-        self._log = log
+        self.isolation: Isolation = isolation
+        self._sink = log
+        self._tail = bytearray()
+        self._tail_lock = threading.Lock()
         self._life: _Life | None = self._begin()
         self._is_new = True
 
@@ -86,6 +90,8 @@ class Environment:
             client_context=client_context,
             trace_id=f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0",
         )
+        with self._tail_lock:
+            self._tail.clear()
         began = time.monotonic()
         answer: _Answer | None
         answer, init_ms = self._initialised(request)
@@ -98,6 +104,18 @@ class Environment:
         memory = self._end_invocation(fatal=answer.fatal)
         return self._reported(request, answer, duration, init_ms, memory)
 
+    @property
+    def log_tail(self) -> bytes:
+        """The last 4 KB of the log, since the last invocation began."""
+        with self._tail_lock:
+            return bytes(self._tail)
+
+    def interrupt(self) -> None:
+        """End what it does, from another thread: the invocation gives an error."""
+        life = self._life
+        if life is not None:
+            life.kill("interrupted")
+
     def close(self) -> None:
         """End it."""
         if self._life is not None:
@@ -105,7 +123,7 @@ class Environment:
             self._life = None
 
     def _begin(self) -> _Life:
-        return _Life(self._program, self._settings, self._isolation, self._log)
+        return _Life(self._program, self._settings, self.isolation, self._log)
 
     def _initialised(self, request: Request) -> tuple[_Answer | None, float | None]:
         """Wait until the handler is imported: an answer where that fails, and the milliseconds that
@@ -240,6 +258,12 @@ class Environment:
 
     def _say(self, line: str) -> None:
         self._log(line.encode())
+
+    def _log(self, data: bytes) -> None:
+        with self._tail_lock:
+            self._tail += data[-_TAIL_BYTES:]
+            del self._tail[:-_TAIL_BYTES]
+        self._sink(data)
 
 
 class _Life:

@@ -139,19 +139,21 @@ def test_imports_of_signals_are_the_pagers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "before", "after"),
+    ("tag", "before", "inherits", "after"),
     [
-        ("--enable-new-dtags", "$ORIGIN/x", (None, "$ORIGIN/x:$ORIGIN/../lib")),
-        ("--disable-new-dtags", "$ORIGIN/x", ("$ORIGIN/x:$ORIGIN/../lib", None)),
-        ("", "", ("$ORIGIN/../lib", None)),
+        ("--enable-new-dtags", "$ORIGIN/x", True, (None, "$ORIGIN/x:$ORIGIN/../lib")),
+        ("--disable-new-dtags", "$ORIGIN/x", False, ("$ORIGIN/x:$ORIGIN/../lib", None)),
+        ("", "", False, (None, "$ORIGIN/../lib")),
+        ("", "", True, ("$ORIGIN/../lib", None)),
     ],
 )
 def test_the_pagers_folder_joins_the_search_path(
-    tmp_path: Path, tag: str, before: str, after: tuple[str | None, str | None]
+    tmp_path: Path, tag: str, before: str, inherits: bool, after: tuple[str | None, str | None]
 ) -> None:
-    options = [f"-Wl,{tag},-rpath,{before}"] if tag else []
-    path = pageable_library(tmp_path / "lib.so", *options)
-    result, _ = packed(path, elf.PackOptions(level=3, pager_runpath="../lib"))
+    linked = [f"-Wl,{tag},-rpath,{before}"] if tag else []
+    path = pageable_library(tmp_path / "lib.so", *linked)
+    options = elf.PackOptions(level=3, pager_runpath="../lib", inherits_rpath=inherits)
+    result, _ = packed(path, options)
     found = elf.read_file(result)
     assert (found.rpath, found.runpath) == after
     # The pager is found there, with no setting of the environment's.

@@ -1,0 +1,212 @@
+"""The function behind HTTP: Lambda's Invoke API, and API Gateway's HTTP APIs before it.
+
+Paths, headers, status codes and error types are those of the "Invoke" page of AWS's "Lambda API
+Reference".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from layerpack.emulator.environment import Invocation
+from layerpack.emulator.http_event import HttpResponse, event_of, response_of
+from layerpack.emulator.pool import Pool, TooManyError
+
+#: Lambda's quotas for events, in bytes: synchronous and asynchronous ones.
+LARGEST_EVENT: Final = 6 * 2**20
+_LARGEST_ASYNC: Final = 2**20
+_INVOKE = re.compile(r"/2015-03-31/functions/(?P<function>[^/]+)/invocations")
+# name, name:alias, a full or a partial ARN.
+_NAME = re.compile(r"(?:.*:function:|\d{12}:)?(?P<name>[A-Za-z0-9_-]+)(?::[A-Za-z0-9$_-]+)?")
+
+
+class HttpFront:
+    """Serves a pool's function, called `name`, at `host` and `port` (0: any that is free).
+
+    Raises OSError where it cannot listen there.
+    """
+
+    def __init__(self, pool: Pool, name: str, host: str, port: int) -> None:
+        self._server = _Server((host, port), _Handler)
+        self._server.pool = pool
+        self._server.function = name
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def serve(self) -> None:
+        """Serve until `stop`, or an exception such as KeyboardInterrupt."""
+        self._server.serve_forever()
+
+    def stop(self) -> None:
+        """End `serve`, from another thread."""
+        self._server.shutdown()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    pool: Pool
+    function: str
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def _handle(self) -> None:
+        match = _INVOKE.fullmatch(urlsplit(self.path).path)
+        if self.headers.get("Transfer-Encoding"):
+            self.close_connection = True
+            self._message(411, "Length Required")
+            return
+        body = self._body()
+        if match is None:
+            self._front(body)
+        elif self.command != "POST":
+            self._fail(405, "MethodNotAllowedException", "Invoke is a POST request.")
+        else:
+            self._invoke(unquote(match["function"]), body)
+
+    # The names that http.server looks for.
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _handle  # noqa: N815
+
+    def _invoke(self, function: str, body: bytes | None) -> None:
+        """Lambda's own API."""
+        kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")
+        match = _NAME.fullmatch(function)
+        if match is None or match["name"] != self.server.function:
+            arn = f"arn:aws:lambda:us-east-1:000000000000:function:{function}"
+            self._fail(404, "ResourceNotFoundException", f"Function not found: {arn}")
+        elif kind not in ("RequestResponse", "Event", "DryRun"):
+            self._fail(400, "InvalidParameterValueException", f"Unknown invocation type {kind}")
+        elif body is None or (kind == "Event" and len(body) > _LARGEST_ASYNC):
+            self._fail(413, "RequestEntityTooLargeException", "Request must be smaller than 6 MB")
+        elif problem := _json_problem(body):
+            text = f"Could not parse request body into json: {problem}"
+            self._fail(400, "InvalidRequestContentException", text)
+        elif kind == "DryRun":
+            self._send(HttpResponse(status=204, headers=(), body=b""))
+        elif kind == "Event":
+            threading.Thread(target=self._answered, args=(body or b"{}",), daemon=True).start()
+            self._send(HttpResponse(status=202, headers=(), body=b""))
+        else:
+            answer, log = self._answered(body or b"{}", self._client_context())
+            if answer is not None:
+                self._send(_invoke_response(answer, log, self.headers.get("X-Amz-Log-Type", "")))
+            else:
+                self._fail(
+                    429,
+                    "TooManyRequestsException",
+                    "Rate Exceeded.",
+                    {"Reason": "ConcurrentInvocationLimitExceeded", "Type": "User"},
+                )
+
+    def _front(self, body: bytes | None) -> None:
+        """API Gateway's."""
+        if body is None:
+            self._message(413, "Request Entity Too Large")
+            return
+        event = event_of(
+            self.command, self.path, self.headers.items(), body, self.client_address[0]
+        )
+        answer, _ = self._answered(json.dumps(event).encode())
+        if answer is None:
+            self._message(429, "Too Many Requests")
+        elif answer.error_type:
+            self._message(500, "Internal Server Error")
+        else:
+            try:
+                self._send(response_of(answer.payload))
+            except (ValueError, TypeError, AttributeError):
+                self._message(500, "Internal Server Error")
+
+    def _answered(self, event: bytes, client_context: str = "") -> tuple[Invocation | None, bytes]:
+        """The answer and the log's end; None where all environments are busy."""
+        try:
+            with self.server.pool.environment() as environment:
+                answer = environment.invoke(event, client_context)
+                return answer, environment.log_tail
+        except TooManyError:
+            return None, b""
+
+    def _client_context(self) -> str:
+        """JSON, which comes in base64; empty where there is none."""
+        text = self.headers.get("X-Amz-Client-Context", "")
+        try:
+            return base64.b64decode(text).decode()
+        except ValueError:
+            return ""
+
+    def _body(self) -> bytes | None:
+        """The request's body; None for one that is larger than an event may be."""
+        size = int(self.headers.get("Content-Length") or 0)
+        if size > LARGEST_EVENT:
+            self.close_connection = True
+            return None
+        return self.rfile.read(size)
+
+    def _fail(
+        self, status: int, kind: str, message: str, more: dict[str, str] | None = None
+    ) -> None:
+        body = json.dumps({"Type": "User", **(more or {}), "message": message, "Message": message})
+        headers = (("x-amzn-ErrorType", kind), ("Content-Type", "application/json"))
+        self._send(HttpResponse(status=status, headers=headers, body=body.encode()))
+
+    def _message(self, status: int, message: str) -> None:
+        body = json.dumps({"message": message}).encode()
+        headers = (("content-type", "application/json"),)
+        self._send(HttpResponse(status=status, headers=headers, body=body))
+
+    def _send(self, response: HttpResponse) -> None:
+        self.send_response(response.status)
+        for name, value in response.headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        if response.status != 204:
+            self.send_header("Content-Length", str(len(response.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        """The function's own log tells of its requests."""
+
+
+def _invoke_response(answer: Invocation, log: bytes, wish: str) -> HttpResponse:
+    headers = [
+        ("Content-Type", "application/json"),
+        ("X-Amz-Executed-Version", "$LATEST"),
+        ("x-amzn-RequestId", answer.request),
+    ]
+    if answer.error_type:
+        headers.append(("X-Amz-Function-Error", "Unhandled"))
+    if wish == "Tail":
+        headers.append(("X-Amz-Log-Result", base64.b64encode(log).decode()))
+    return HttpResponse(status=200, headers=tuple(headers), body=answer.payload)
+
+
+def _json_problem(body: bytes) -> str:
+    try:
+        json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return ""
