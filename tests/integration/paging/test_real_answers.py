@@ -96,9 +96,9 @@ def test_most_libraries_are_packed_to_less_than_half(trees: Trees) -> None:
     }
     before = sum(one.original_bytes for one in trees.libraries)
     after = sum(one.packed_bytes for one in trees.libraries)
-    # At zstd's level 3, which is fast; builds use 19.
+    # At zstd's level 3, which is fast; builds have 16 unless told.
     assert after < before / 2
     for one in trees.libraries:
         twin = (trees.packed / one.path).read_bytes()
         same = twin == (trees.plain / one.path).read_bytes()
-        assert same == (one.reason is not None), one
+        assert same == (one.reason is not None and "through the pager" not in one.reason), one

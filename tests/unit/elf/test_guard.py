@@ -15,7 +15,9 @@ from tests.unit.elf.pageable import complaints, pageable_library, stub_pager
 
 PAGER = "liblayerpack_pager.so.1"
 #: It asks for signals by three names, one of which it has under another, too.
-ASKING = SOURCE + """
+ASKING = (
+    SOURCE
+    + """
 #include <signal.h>
 typedef void (*handler)(int);
 extern handler __sysv_signal(int, handler);
@@ -27,6 +29,7 @@ void ask(void) {
     __sysv_signal(SIGBUS, SIG_IGN);
 }
 """
+)
 IMPORTS = ("__sysv_signal", "pthread_sigmask", "signal")
 
 
@@ -81,8 +84,10 @@ def test_it_is_the_same_but_for_its_imports(tmp_path: Path, options: tuple[str, 
 def test_it_answers_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With whatever pager there is: none of its code is paged. The stub has two of the functions,
     and the library does not call the others."""
-    path = debug_library(tmp_path / "lib.so", source=SOURCE + "#include <signal.h>\n"
-                         "void ask(void) { signal(SIGSEGV, SIG_IGN); }")
+    path = debug_library(
+        tmp_path / "lib.so",
+        source=SOURCE + "#include <signal.h>\nvoid ask(void) { signal(SIGSEGV, SIG_IGN); }",
+    )
     result, _ = guarded(path)
     stub_pager(tmp_path / "pager")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "pager"))
