@@ -3,10 +3,10 @@
     python -m benchmarks.differential [numpy scipy ...] [--level 3] [--folder DIR]
 
 For each stack (benchmarks/stacks/table.py) wheels are installed plainly, and beside it as a twin
-with all libraries bound and packed; the same checks run in both at the same time, and their
-outcomes are compared one by one. Where some differ, they run once more in both trees, since tests
-that depend on time or on the machine's load differ by themselves. Ends with 1 if a difference is
-left. `--folder` keeps the plain trees for the next time.
+with all libraries bound and packed as a build does it; the same checks run in both at the same
+time, and their outcomes are compared one by one. Where some differ, they run once more in both
+trees, since tests that depend on time or on the machine's load differ by themselves. Ends with 1 if
+a difference is left. `--folder` keeps the plain trees for the next time.
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ def main() -> int:
         parser.error(f"no such stack: {', '.join(sorted(unknown))}; there are {', '.join(STACKS)}")
     different = 0
     for name in arguments.stacks or STACKS:
-        # The twin's files are links, which need the plain tree's file system.
         place = {"prefix": ".layerpack-differential-", "dir": arguments.folder}
         with tempfile.TemporaryDirectory(**place) as scratch:
             kept = arguments.folder or Path(scratch)
@@ -139,8 +138,9 @@ def _compare(part: Part, trees: _Trees, scratch: Path) -> int:
         left, right = (run.outcomes.get(one, "not run") for run in (plain, packed))
         print(f"    {one}\n      plain:  {left}\n      packed: {right}")
     sys.stdout.flush()
-    # One that dies between two tests is a difference too.
-    return len(again) or (plain.died != packed.died)
+    # So is one that dies between two tests, or hangs, alone; and so are none at all.
+    alone = plain.died != packed.died or (packed.ended == _LATE != plain.ended)
+    return len(again) or int(alone or not common)
 
 
 def _kind(outcome: str) -> str:
