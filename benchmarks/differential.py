@@ -4,9 +4,10 @@
 
 For each stack (benchmarks/stacks/table.py) wheels are installed plainly, and beside it as a twin
 with all libraries bound and packed as a build does it; the same checks run in both at the same
-time, and their outcomes are compared one by one. Where some differ, they run once more in both
-trees, since tests that depend on time or on the machine's load differ by themselves. Ends with 1 if
-a difference is left. `--folder` keeps the plain trees for the next time.
+time, and their outcomes are compared one by one. Tests that differ, or that one tree alone came
+to, run once more in both, since those that depend on time or on the machine's load differ by
+themselves. Ends with 1 if a difference is left, and where the packed tree alone crashed or hung,
+even if it did not again. `--folder` keeps the plain trees for the next time.
 """
 
 from __future__ import annotations
@@ -40,8 +41,11 @@ _SHOWN: Final = 20
 #: Address space of a process, in bytes: a test that asks for more fails in both trees alike.
 _MEMORY: Final = 8 * 2**30
 _LATE: Final = "stopped, time is up"
-#: What `stacks.outcomes` writes first.
+#: What `stacks.outcomes` writes first, and how it marks what is no test.
 _BEGUN: Final = "begun"
+_COLLECTION: Final = " (collection)"
+#: pytest's codes where no test failed, and where some did.
+_COMPLETE: Final = ("exit 0", "exit 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +55,10 @@ class _Run:
     outcomes: Mapping[str, str]
     seconds: float
     ended: str
-    died: bool
+
+    def begun(self) -> list[str]:
+        """Tests that have no outcome, as the process ended in them."""
+        return [one for one, outcome in self.outcomes.items() if outcome == _BEGUN]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +107,8 @@ def _trees(name: str, stack: Stack, kept: Path, scratch: Path, level: int) -> _T
     started = time.perf_counter()
     libraries = packed_twin(plain, scratch / "packed", level=level)
     seconds = time.perf_counter() - started
+    if all(one.reason is not None for one in libraries):
+        sys.exit(f"{name}: no library is packed, so there is nothing to compare")
     # Numbers differ from file to file.
     left = Counter(re.sub(r"\d+", "few", one.reason) for one in libraries if one.reason)
     before = sum(one.original_bytes for one in libraries)
@@ -115,32 +124,43 @@ def _trees(name: str, stack: Stack, kept: Path, scratch: Path, level: int) -> _T
 
 def _compare(part: Part, trees: _Trees, scratch: Path) -> int:
     """Run a part in both trees at the same time; how many outcomes differ for good."""
-    plain, packed = _both(part, trees, scratch, part.tests)
-    differing = _differing(plain, packed)
-    common = plain.outcomes.keys() & packed.outcomes.keys()
+    plain, packed = _both(part, trees, scratch)
+    names = plain.outcomes.keys() | packed.outcomes.keys()
+    differing = sorted(name for name in names if not _equal(name, plain, packed))
+    common = plain.outcomes.keys() & packed.outcomes.keys() - {*plain.begun(), *packed.begun()}
     kinds = Counter(_kind(packed.outcomes[one]) for one in common)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     print(
         f"  {part.name}: {len(common)} checks ({told}), {len(differing)} differ; "
         f"plain {plain.seconds:.0f} s, {plain.ended}; packed {packed.seconds:.0f} s, {packed.ended}"
     )
-    for run in (plain, packed):
-        if run.died:
-            begun = [one for one, outcome in run.outcomes.items() if outcome == _BEGUN]
-            print(f"    died in {', '.join(begun) or 'no test'}")
+    for tree, run in (("plain", plain), ("packed", packed)):
+        if begun := run.begun():
+            print(f"    {tree}: {run.ended} in {', '.join(begun)}")
+    # Said of the first run too: what a second one does not do again was there all the same.
+    apart = _ended_apart(plain, packed, differing)
     again = differing
     if differing and part.module is None:
         # By name: a run of those alone is short.
         plain, packed = _both(part, trees, scratch, differing)
         again = [one for one in differing if not _equal(one, plain, packed)]
-        print(f"    run again: {len(again)} of {len(differing)} differ")
+        apart = apart or _ended_apart(plain, packed, again)
+        print(
+            f"    run again: {len(again)} of {len(differing)} differ; "
+            f"plain {plain.seconds:.0f} s, {plain.ended}; "
+            f"packed {packed.seconds:.0f} s, {packed.ended}"
+        )
     for one in again[:_SHOWN]:
         left, right = (run.outcomes.get(one, "not run") for run in (plain, packed))
         print(f"    {one}\n      plain:  {left}\n      packed: {right}")
+    if apart:
+        print("    the packed tree's process ended otherwise than the plain one's: a difference")
+    if not common:
+        print("    no check ended in both: a difference")
+    if again and _LATE in {plain.ended, packed.ended}:
+        print("    time was up: --patience 2 gives twice as much")
     sys.stdout.flush()
-    # So is one that dies between two tests, or hangs, alone; and so are none at all.
-    alone = plain.died != packed.died or (packed.ended == _LATE != plain.ended)
-    return len(again) or int(alone or not common)
+    return len(again) or int(apart or not common)
 
 
 def _kind(outcome: str) -> str:
@@ -151,35 +171,36 @@ def _kind(outcome: str) -> str:
 
 
 def _equal(name: str, plain: _Run, packed: _Run) -> bool:
-    """Whether a check that was run in both trees came out the same."""
-    return plain.outcomes.get(name) == packed.outcomes.get(name, "not run")
+    """Whether a check was run in both trees and came out the same."""
+    return name in plain.outcomes and plain.outcomes[name] == packed.outcomes.get(name)
 
 
-def _differing(plain: _Run, packed: _Run) -> list[str]:
-    """Checks with different outcomes; what one tree did not come to in its time is none."""
-    runs = (plain, packed)
-    late = _LATE in {run.ended for run in runs}
-    return sorted(
-        name
-        for name in plain.outcomes.keys() | packed.outcomes.keys()
-        if not _equal(name, plain, packed)
-        and not (late and {run.outcomes.get(name, _BEGUN) for run in runs} & {_BEGUN})
-    )
+def _ended_apart(plain: _Run, packed: _Run, differing: Sequence[str]) -> bool:
+    """Whether the packed tree's process ended otherwise than outcomes that differ explain.
+
+    They do where both came to pytest's end, or where only the plain one was out of time: then each
+    test that it did not come to is among them.
+    """
+    if plain.ended == packed.ended:
+        return False
+    explained = packed.ended in _COMPLETE and plain.ended in {*_COMPLETE, _LATE}
+    return not (explained and differing)
 
 
-def _both(part: Part, trees: _Trees, scratch: Path, tests: Sequence[str]) -> tuple[_Run, _Run]:
+def _both(part: Part, trees: _Trees, scratch: Path, names: Sequence[str] = ()) -> tuple[_Run, _Run]:
     with ThreadPoolExecutor(2) as pool:
         plain, packed = pool.map(
-            lambda tree: _run(part, tree, trees.environment, scratch, tests),
+            lambda tree: _run(part, tree, trees.environment, scratch, names),
             (trees.plain, trees.packed),
         )
     return plain, packed
 
 
 def _run(
-    part: Part, tree: Path, environment: Mapping[str, str], scratch: Path, tests: Sequence[str]
+    part: Part, tree: Path, environment: Mapping[str, str], scratch: Path, names: Sequence[str]
 ) -> _Run:
-    """The part's process in the tree, in a folder and a process group of its own."""
+    """The part's process in the tree, in a folder and a process group of its own; only the tests of
+    these names, if there are any."""
     folder = Path(tempfile.mkdtemp(dir=scratch))
     outcomes = folder / "outcomes.jsonl"
     if part.module is not None:
@@ -188,8 +209,7 @@ def _run(
         command = ["-m", "pytest", "-q", "--rootdir", tree, "-W", "ignore"]
         command += ["--continue-on-collection-errors", "--hypothesis-seed=0"]
         command += ["-p", "benchmarks.stacks.outcomes", "-p", "no:cacheprovider"]
-        # Names of tests begin with their file, from the tree.
-        command += [f"{tree}/{one}" if "::" in one else one for one in tests]
+        command += _named(tree, names, folder) if names else part.tests
     started = time.perf_counter()
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen(
@@ -210,14 +230,23 @@ def _run(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     seconds = time.perf_counter() - started
-    lines = outcomes.read_text().splitlines() if outcomes.exists() else []
-    values = [json.loads(line) for line in lines]
+    lines = outcomes.read_text().splitlines(keepends=True) if outcomes.exists() else []
+    # One that was killed may have left half a line.
+    values = [json.loads(line) for line in lines if line.endswith("\n")]
     return _Run(
         outcomes={value["id"]: value["outcome"] for value in values},
         seconds=seconds,
         ended=_LATE if code is None else f"exit {code}",
-        died=code is not None and code < 0,
     )
+
+
+def _named(tree: Path, names: Sequence[str], folder: Path) -> list[str]:
+    """Arguments for these tests: in a file, as they may be more than a command line holds."""
+    file = folder / "names.txt"
+    # Names of tests begin with their file, from the tree; without any, pytest would take them all.
+    tests = [f"{tree}/{name}" for name in names if not name.endswith(_COLLECTION)]
+    file.write_text("\n".join(tests or [str(folder)]))
+    return [f"@{file}"]
 
 
 def _environment(tree: Path, folder: Path, more: Mapping[str, str]) -> dict[str, str]:

@@ -51,10 +51,12 @@ def main() -> int:
         variants = [plain, unrecorded, recorded]
         for variant in variants:
             _print_sizes(variant)
-        for cold in (False, True):
-            _compare(variants, arguments.runs, cold=cold)
+        answers = {
+            answer
+            for cold in (False, True)
+            for answer in _compare(variants, arguments.runs, cold=cold)
+        }
         _packing(folder / "recorded" / "recipes" / recipe.path.name, folder)
-        answers = {variant.answer.read_bytes() for variant in variants}
         print("answers:", "equal" if len(answers) == 1 else "DIFFERENT")
     return 0 if len(answers) == 1 else 1
 
@@ -96,13 +98,16 @@ def _print_sizes(variant: Variant) -> None:
     )
 
 
-def _compare(variants: list[Variant], runs: int, *, cold: bool) -> None:
+def _compare(variants: list[Variant], runs: int, *, cold: bool) -> set[bytes]:
+    """Run all, and print the ratios; the answers that differ, of which there should be one."""
+    answers = set()
     seconds: dict[str, list[float]] = {variant.name: [] for variant in variants}
     peaks: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for run in range(runs + 1):
         # Interleaved, so that other work on the machine disturbs all variants alike.
         for variant in variants:
             measured = variant.run(cold=cold)
+            answers.add(variant.answer.read_bytes())
             if run:
                 seconds[variant.name].append(measured.seconds)
                 peaks[variant.name].append(measured.peak_bytes)
@@ -114,6 +119,7 @@ def _compare(variants: list[Variant], runs: int, *, cold: bool) -> None:
             f"{time_:.2f} s (ratio {time_ / base:.3f}), "
             f"peak {peak / 1e6:.0f} MB (ratio {peak / base_peak:.3f})"
         )
+    return answers
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Measured, measure
+from layerpack.recipe import Native
 from tests.support.packed_trees import PYTHON, install, packed_twin
 
 #: The local version keeps pip from taking gigabytes of CUDA where a wheel without is missing.
@@ -72,7 +73,8 @@ class _Ended:
 def main() -> int:
     """Install, pack, run, and print; 1 if a result differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--level", type=int, default=16, help="of zstd (default: 16)")
+    level = Native().level
+    parser.add_argument("--level", type=int, default=level, help=f"of zstd (default: {level})")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--torch", default=_TORCH, help=f"requirement (default: {_TORCH})")
     parser.add_argument("--folder", type=Path, help="where the plain tree is kept for a next time")

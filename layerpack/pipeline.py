@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 from layerpack.archive import COMPRESSOR, DamagedError
 from layerpack.arrange import current_recording
@@ -34,6 +35,10 @@ from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Asset, Recipe
 from layerpack.system_libraries import Bundled, bundle_missing, check_libraries, unneeded
 from layerpack.units import key_of
+from layerpack.verification import verify
+
+#: What the manifest of a build says that was not to be verified; the next one may be.
+_UNVERIFIED: Final = {"state": "not verified", "reason": "--no-verify"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,7 @@ class BuildOptions:
     cache: Cache
     output: Path | None = None
     locked: bool = False
+    verify: bool = False
     wish: Wish = field(default_factory=Wish)
 
 
@@ -89,6 +95,8 @@ def _build(
     folder = BuildFolder(output_folder(recipe, options))
     with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):
         fresh = is_fresh(folder, recipe, lock, builder.image, unsettled=options.locked)
+        if fresh and options.verify:
+            fresh = Manifest.read(folder.path / "manifest.json").verified != _UNVERIFIED
         if not fresh:
             has_python = find_interpreter(recipe.profile) is not None
             run = _Run(recipe, lock, options, events, builder)
@@ -107,6 +115,11 @@ def _build(
                     raise
                 for text in notes:
                     events.warn(text)
+                manifest = Manifest.read(aside / "manifest.json")
+                proof = _UNVERIFIED
+                if options.verify:
+                    proof = verify(aside, manifest, built, options.cache, events)
+                replace(manifest, verified=proof).write(aside / "manifest.json")
         return BuildResult(
             folder=folder.path,
             manifest=Manifest.read(folder.path / "manifest.json"),

@@ -279,6 +279,14 @@ class Native(_Model):
     unused."""
 
 
+class Verify(_Model):
+    """How the layers are proven to answer as the plain install does."""
+
+    tolerance: float = Field(default=0.0, ge=0, le=1)
+    """Numbers with a fraction in two answers may differ by so much, relative to the larger one (and
+    to 1, where both are smaller)."""
+
+
 class Layers(_Model):
     """How the payload is cut into layers."""
 
@@ -316,6 +324,7 @@ class Recipe(_Model):
     workloads: tuple[Workload, ...] = Field(default=(), strict=False)
     strip: Strip = Strip()
     native: Native = Native()
+    verify: Verify = Verify()
     passes: tuple[Annotated[str, AfterValidator(_own_pass)], ...] = Field(default=(), strict=False)
     """Passes of the recipe's own: `file.py:ClassName`, relative to the recipe."""
     layers: Layers = Layers()

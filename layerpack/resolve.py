@@ -111,7 +111,7 @@ class PipToolsResolver:
             raise ResolveError(
                 "resolve.exclude-newer needs uv; pip-tools has no such option",
                 "Use `resolve: {tool: uv}` or remove the key; before a build in Docker, which "
-                "resolves with pip-tools, run `layerpack lock`.",
+                "resolves with pip-tools, run `layerpack lock --builder local`.",
             )
         binary = ["--only-binary=:all:"]
         binary += [f"--no-binary={name}" for name in recipe.build.from_source]

@@ -21,10 +21,11 @@ BuilderName = Literal["auto", "docker", "local"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
     """What the user asked for: the builder, and the image to build in (empty: the recipe's, else
-    AWS's own)."""
+    AWS's own); and what is done there, for messages."""
 
     builder: BuilderName = "auto"
     base_image: str = ""
+    doing: str = "building"
 
 
 def docker_need(recipe: Recipe, wish: Wish) -> str:
@@ -60,7 +61,7 @@ def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Events) -> Buil
         return LocalBuilder()
     need = docker_need(recipe, wish)
     if wish.builder == "auto" and not need:
-        tell.note("building on this machine: nothing in the recipe needs Docker")
+        tell.note(f"{wish.doing} on this machine: nothing in the recipe needs Docker")
         return LocalBuilder()
     # Here, as the engine's SDK takes longer to load than most commands to run.
     from layerpack.builders.docker import DockerBuilder, DockerOptions  # noqa: PLC0415
@@ -71,7 +72,7 @@ def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Events) -> Buil
     except BuildToolError as error:
         if wish.builder == "docker" or wish.base_image:
             raise
-        tell.warn(f"building on this machine, although {need}: {error.message}")
+        tell.warn(f"{wish.doing} on this machine, although {need}: {error.message}")
         return LocalBuilder()
     builder = DockerBuilder(
         engine,
@@ -85,5 +86,5 @@ def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Events) -> Buil
             on_output=tell.output,
         ),
     )
-    tell.say(f"building in {builder.image}: {need or 'as --builder says'}")
+    tell.say(f"{wish.doing} in {builder.image}: {need or 'as --builder says'}")
     return builder

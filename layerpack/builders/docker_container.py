@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 import posixpath
 import re
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from layerpack.builders.docker_engine import (
     platform_of,
     told,
 )
+from layerpack.builders.docker_settings import CA_VARIABLES, passed_settings
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 from layerpack.units import sorted_walk
@@ -41,16 +42,6 @@ LABEL = "layerpack"
 # Some user who is not root; images need not know the number.
 _USER = 1000
 _CA_BUNDLE = f"{HOME}/ca-bundle.pem"
-# Variables that say how the network is reached, and pip's that say where the index is. Others of
-# pip's name files of this machine.
-_PASSED = (
-    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
-    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_NO_INDEX"),
-    *("PIP_DEFAULT_TIMEOUT", "PIP_TIMEOUT", "PIP_RETRIES", "MAX_JOBS"),
-)
-# Which of a bundle's names wins: the most particular one.
-_CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 # cgroups count what the kernel killed in them: version 2 here, version 1 there.
 _KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 _KILLED = re.compile(r"^oom_kill [1-9]", re.MULTILINE)
@@ -78,6 +69,15 @@ class Container:
             raise
 
     def _start(self, platform: str) -> None:
+        # In a thread, which is waited for also where this one is cancelled meanwhile: the engine
+        # makes the container all the same, and only who knows its identity can remove it.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            creating = thread.submit(self._create, platform)
+        creating.result()
+        self._held = self._api.attach_socket(self._id, params={"stdin": 1, "stream": 1})
+        self._api.start(self._id)
+
+    def _create(self, platform: str) -> None:
         created = self._api.create_container(
             self._image.identity,
             # It ends when its standard input does, which this process holds: so a container does
@@ -92,17 +92,13 @@ class Container:
             host_config=self._api.create_host_config(auto_remove=True),
         )
         self._id = created["Id"]
-        self._held = self._api.attach_socket(self._id, params={"stdin": 1, "stream": 1})
-        self._api.start(self._id)
 
     def _prepare(self) -> None:
         members: list[tuple[tarfile.TarInfo, Path | None]] = []
         members += [_folder(HOME), _folder(f"{HOME}/home"), _folder(f"{HOME}/work")]
-        self._bundle = ""
-        bundle = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), "")
-        if bundle and Path(bundle).is_file():
-            members.append(_file(_CA_BUNDLE, Path(bundle)))
-            self._bundle = _CA_BUNDLE
+        self._settings = passed_settings()
+        if self._settings.ca_bundle is not None:
+            members.append(_file(_CA_BUNDLE, self._settings.ca_bundle))
         self._put(members)
 
     def close(self) -> None:
@@ -194,11 +190,10 @@ class Container:
         return words
 
     def _environment(self) -> dict[str, str]:
-        passed = {name: os.environ[name] for name in _PASSED if os.environ.get(name)}
-        bundle = dict.fromkeys(_CA_VARIABLES, self._bundle) if self._bundle else {}
+        bundle = dict.fromkeys(CA_VARIABLES, _CA_BUNDLE) if self._settings.ca_bundle else {}
         # The user has no entry in the image's list of users.
         return {
-            **passed,
+            **self._settings.variables,
             **bundle,
             "HOME": f"{HOME}/home",
             "USER": "layerpack",

@@ -11,21 +11,29 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from docker.client import DockerClient
 from docker.context import ContextAPI
-from docker.errors import DockerException, ImageNotFound, InvalidVersion, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, InvalidVersion, NotFound
+from docker.utils.socket import SocketError
 from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from layerpack import data
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 
+# What the SDK lets through where the connection breaks: its own reading of streams catches nothing.
+_BROKEN: tuple[type[Exception], ...] = (
+    *(RequestException, HTTPError, SocketError, HTTPException),
+    *(ConnectionError, TimeoutError),
+)
 #: What the SDK raises where the engine refuses, or the connection to it breaks; and for what is not
 #: in a container.
-ENGINE_ERRORS: tuple[type[Exception], ...] = (DockerException, RequestException)
+ENGINE_ERRORS: tuple[type[Exception], ...] = (DockerException, *_BROKEN)
 NOT_FOUND: type[Exception] = NotFound
 #: What an engine's own message says when its disk is full.
 DISK_FULL = os.strerror(errno.ENOSPC).lower()
@@ -149,12 +157,8 @@ def _too_old(address: str, what: str) -> BuildToolError:
 
 
 def _no_engine(address: str, source: str, error: Exception) -> BuildToolError:
-    """What keeps the engine from answering: the SDK wraps the system's error several times."""
-    reason: BaseException | None = error
-    number = None
-    while reason is not None and number is None:
-        number = reason.errno if isinstance(reason, OSError) else None
-        last, reason = reason, reason.__cause__ or reason.__context__
+    """What keeps the engine from answering."""
+    number, told = _system_reason(error)
     if number == errno.ENOENT:
         return BuildToolError(f"there is no container engine: {address} does not exist", _START)
     if number in (errno.EACCES, errno.EPERM):
@@ -163,11 +167,21 @@ def _no_engine(address: str, source: str, error: Exception) -> BuildToolError:
             "Add yourself to the group that owns its socket (`docker`), run a rootless engine, or "
             "use --builder local.",
         )
-    told = os.strerror(number) if number else str(last) or str(error)
     origin = f" (from {source})" if source else ""
     return BuildToolError(
         f"the container engine at {address}{origin} does not answer: {told}", _START
     )
+
+
+def _system_reason(error: BaseException) -> tuple[int | None, str]:
+    """The system's error number and message, which the SDK wraps several times; else the innermost
+    message."""
+    reason: BaseException | None = error
+    number = None
+    while reason is not None and number is None:
+        number = reason.errno if isinstance(reason, OSError) else None
+        last, reason = reason, reason.__cause__ or reason.__context__
+    return number, os.strerror(number) if number else str(last) or str(error)
 
 
 @contextmanager
@@ -178,8 +192,14 @@ def told(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except ENGINE_ERRORS as error:
+    except DockerException as error:
         raise engine_error(doing, str(getattr(error, "explanation", None) or error)) from None
+    except _BROKEN as error:
+        # (The engine's refusals are caught above: they are among these, too.)
+        raise BuildToolError(
+            f"{doing} failed: the container engine no longer answers: {_system_reason(error)[1]}",
+            "See whether it still runs: `layerpack doctor` asks it.",
+        ) from None
 
 
 def engine_error(doing: str, reason: str) -> BuildToolError:
@@ -277,16 +297,17 @@ def _pull(
     engine: Engine, reference: str, platform: str, progress: Callable[[int, int], None]
 ) -> None:
     done: dict[str, tuple[int, int]] = {}
-    try:
-        for event in engine.api.pull(reference, platform=platform, stream=True, decode=True):
-            if "error" in event:
-                raise _not_pulled(reference, str(event["error"]))
-            detail = event.get("progressDetail") or {}
-            if event.get("status") == "Downloading" and detail.get("total"):
-                done[event["id"]] = (detail["current"], detail["total"])
-                progress(*(sum(numbers) for numbers in zip(*done.values(), strict=True)))
-    except ENGINE_ERRORS as error:
-        raise _not_pulled(reference, str(getattr(error, "explanation", None) or error)) from None
+    with told(f"pulling {reference}"):
+        try:
+            for event in engine.api.pull(reference, platform=platform, stream=True, decode=True):
+                if "error" in event:
+                    raise _not_pulled(reference, str(event["error"]))
+                detail = event.get("progressDetail") or {}
+                if event.get("status") == "Downloading" and detail.get("total"):
+                    done[event["id"]] = (detail["current"], detail["total"])
+                    progress(*(sum(numbers) for numbers in zip(*done.values(), strict=True)))
+        except APIError as error:
+            raise _not_pulled(reference, str(error.explanation or error)) from None
 
 
 def _not_pulled(reference: str, reason: str) -> BuildToolError:

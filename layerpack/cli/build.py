@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from layerpack.cli.options import CacheDir, Format, FormatOption, Quiet, RecipePath, Verbose
-
-
-class BuilderOption(StrEnum):
-    """Where to build."""
-
-    AUTO = "auto"
-    DOCKER = "docker"
-    LOCAL = "local"
+from layerpack.cli.options import (
+    BaseImage,
+    BuilderName,
+    BuilderOption,
+    CacheDir,
+    Format,
+    FormatOption,
+    Quiet,
+    RecipePath,
+    Verbose,
+)
 
 
 def build(
@@ -28,13 +29,16 @@ def build(
     locked: Annotated[
         bool, typer.Option("--locked", help="Fail where the lock is absent or stale.")
     ] = False,
-    builder: Annotated[
-        BuilderOption,
-        typer.Option(help="Where to build; auto: in Docker where the recipe needs it."),
-    ] = BuilderOption.AUTO,
-    base_image: Annotated[
-        str, typer.Option(help="The image to build in with Docker (default: AWS's build image).")
-    ] = "",
+    builder: BuilderOption = BuilderName.AUTO,
+    base_image: BaseImage = "",
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            envvar="LAYERPACK_VERIFY",
+            help="Prove that the layers do what the plain install does, or do not.",
+        ),
+    ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
     ] = False,
@@ -61,6 +65,7 @@ def build(
         cache=Cache.at(cache_dir),
         output=output,
         locked=locked,
+        verify=verify,
         wish=Wish(builder=builder.value, base_image=base_image),
     )
     if dry_run:

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.options import Format, FormatOption, Quiet, RecipePath, Verbose
+from layerpack.cli.options import (
+    BaseImage,
+    BuilderName,
+    BuilderOption,
+    CacheDir,
+    Format,
+    FormatOption,
+    Quiet,
+    RecipePath,
+    Verbose,
+)
 
 
 def lock(
@@ -18,16 +28,23 @@ def lock(
         list[str] | None,
         typer.Option("--upgrade-package", "-P", help="Upgrade only this distribution."),
     ] = None,
+    builder: BuilderOption = BuilderName.AUTO,
+    base_image: BaseImage = "",
     format_: FormatOption = Format.TABLE,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Pin a recipe to exact versions with hashes.
 
-    The lock is written beside the recipe.
+    The lock is written beside the recipe. In Docker pip-tools resolves, else what the recipe names.
 
     Versions of an existing lock stay where they still fit, unless an upgrade is asked for.
     """
+    from contextlib import closing
+
+    from layerpack.builders.choose import Wish, open_builder
+    from layerpack.cache import Cache
     from layerpack.cli.render import print_lock_change
     from layerpack.cli.reporter import Reporter
     from layerpack.lock import Lock
@@ -36,8 +53,17 @@ def lock(
 
     loaded = Recipe.load(recipe)
     former = Lock.read(loaded.lock_path)
-    with Reporter(quiet=quiet, verbose=verbose) as reporter:
+    cache = Cache.at(cache_dir)
+    wish = Wish(builder=builder.value, base_image=base_image, doing="resolving")
+    with (
+        Reporter(quiet=quiet, verbose=verbose) as reporter,
+        closing(open_builder(loaded, wish, cache, reporter.events)) as opened,
+    ):
         new = update_lock(
-            loaded, reporter.events, upgrade=upgrade, upgrade_packages=upgrade_package or ()
+            loaded,
+            reporter.events,
+            upgrade=upgrade,
+            upgrade_packages=upgrade_package or (),
+            builder=opened,
         )
     print_lock_change(loaded.lock_path, former, new, format_)

@@ -16,11 +16,25 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class BuilderName(StrEnum):
+    """Where to build."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    LOCAL = "local"
+
+
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Tell every step, and passes' results.")
+]
+BuilderOption = Annotated[
+    BuilderName, typer.Option(help="Where to work; auto: in Docker where the recipe needs it.")
+]
+BaseImage = Annotated[
+    str, typer.Option(help="The image to work in with Docker (default: AWS's build image).")
 ]
 CacheDir = Annotated[
     Path | None,

@@ -27,28 +27,44 @@ class Trees:
 def unzip_build(folder: Path, manifest: Manifest, cache: Cache) -> Trees:
     """Unzip a build's layers and function into the cache, or find them there.
 
-    Raises UsageError for a build without a function or with other zips than its manifest tells,
-    and VerificationError where two layers have different files at one path.
+    Raises UsageError for a build without a function, and what `unzip` raises.
     """
     if manifest.function is None:
         raise UsageError(
             f"{folder} has no function to invoke", "Name its code in the recipe (function.source)."
         )
-    parts: list[LayerRecord | FunctionRecord] = [*manifest.layers, manifest.function]
-    for part in parts:
+    home = cache.folder("unzipped") / key_of([part.sha256 for part in _parts(manifest)])
+    if not (home / _WHOLE).exists():
+        with folder_aside(home, _WHOLE) as aside:
+            unzip(folder, manifest, aside)
+            (aside / _WHOLE).touch()
+    return Trees(opt=home / "opt", task=home / "task")
+
+
+def unzip(folder: Path, manifest: Manifest, home: Path) -> Trees:
+    """Unzip a build's layers and function into folders below `home`.
+
+    Raises UsageError for other zips than the manifest tells of, and VerificationError where two
+    layers have a file at one path.
+    """
+    for part in _parts(manifest):
         path = folder / part.file
         if not path.is_file() or sha256_file(path) != part.sha256:
             raise UsageError(f"{path} is not as it was built", "Build again.")
-    home = cache.folder("unzipped") / key_of([part.sha256 for part in parts])
-    if not (home / _WHOLE).exists():
-        with folder_aside(home, _WHOLE) as aside:
-            owners: dict[str, str] = {}
-            for layer in manifest.layers:
-                _unzip(folder / layer.file, aside / "opt", layer.name, owners)
-            (aside / "opt").mkdir(exist_ok=True)
-            _unzip(folder / manifest.function.file, aside / "task", "function", {})
-            (aside / _WHOLE).touch()
-    return Trees(opt=home / "opt", task=home / "task")
+    trees = Trees(opt=home / "opt", task=home / "task")
+    trees.opt.mkdir(parents=True)
+    trees.task.mkdir()
+    owners: dict[str, str] = {}
+    for layer in manifest.layers:
+        _unzip(folder / layer.file, trees.opt, layer.name, owners)
+    if manifest.function is not None:
+        _unzip(folder / manifest.function.file, trees.task, "function", {})
+    return trees
+
+
+def _parts(manifest: Manifest) -> list[LayerRecord | FunctionRecord]:
+    function = [manifest.function] if manifest.function is not None else []
+    return [*manifest.layers, *function]
 
 
 def _unzip(path: Path, target: Path, name: str, owners: dict[str, str]) -> None:

@@ -25,11 +25,13 @@ from layerpack.payload import FileEntry, Payload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """The payload after all passes, a remark for each edit, a record for each pass."""
+    """The payload after all passes, a remark for each edit, a record for each pass; `payloads` is
+    what each left, in the same order."""
 
     payload: Payload
     remarks: tuple[Remark, ...]
     records: tuple[PassRecord, ...]
+    payloads: tuple[Payload, ...] = ()
 
 
 def run_passes(
@@ -47,6 +49,7 @@ def run_passes(
     """
     remarks: list[Remark] = []
     records = []
+    payloads = []
     protected = matcher(context.recipe.strip.keep)
     for item in passes:
         on_pass(item)
@@ -54,6 +57,7 @@ def run_passes(
         context = prepare(item, before, context)
         edits = _planned(item, before, context, protected)
         payload = applied(before, edits)
+        payloads.append(payload)
         remarks.extend(_remark(item, edit, before, payload) for edit in edits)
         records.append(
             PassRecord(
@@ -64,7 +68,12 @@ def run_passes(
             )
         )
         context = replace(context, room=context.room + before.size - payload.size)
-    return Outcome(payload=payload, remarks=tuple(remarks), records=tuple(records))
+    return Outcome(
+        payload=payload,
+        remarks=tuple(remarks),
+        records=tuple(records),
+        payloads=tuple(payloads),
+    )
 
 
 def _planned(

@@ -202,8 +202,11 @@ static void redirect_slots(uintptr_t base, const struct tables *tables, const El
 static void redirect_object(const struct dl_phdr_info *object)
 {
     struct tables tables;
+    /* A program at a fixed address has the functions whose addresses it takes among its exports:
+     * their addresses, for all libraries too, are those of its own PLT. */
+    bool fixed = object->dlpi_addr == 0;
     if (is_left_alone(object->dlpi_name) || !read_tables(object, &tables) ||
-        !imports_any(&tables))
+        (!fixed && !imports_any(&tables)))
         return;
     if (tables.jumps != NULL)
         redirect_slots(object->dlpi_addr, &tables, tables.jumps,

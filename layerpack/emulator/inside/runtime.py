@@ -20,7 +20,7 @@ def main(task: str, distributions: str, python: str, runtime: str) -> None:
     # Lambda gives the layers' folders through PYTHONPATH: who sets it, sets them.
     layers = [] if "PYTHONPATH" in os.environ else [distributions, python]
     sys.path[:0] = [task, *layers]
-    if layers:
+    if layers and os.path.isdir(distributions):  # noqa: PTH112 (pathlib takes time to import)
         # As a folder of the interpreter's it may hold .pth files, which run.
         site.addsitedir(distributions)
     sys.argv = ["bootstrap", os.environ["_HANDLER"]]

@@ -20,11 +20,12 @@ def stand_in(engine: Engine, pytestconfig: pytest.Config) -> Iterator[str]:
     """The stand-in image's name; it is removed at the end, its file stays in pytest's cache."""
     assert pytestconfig.cache is not None
     archive = stand_in_archive(pytestconfig.cache.mkdir("engine"))
-    repository, tag = "layerpack-tests/stand-in", archive.stem
+    # The tag stands in the name: Podman knows no parameter for it.
+    name = f"layerpack-tests/stand-in:{archive.stem}"
     with archive.open("rb") as stream:
-        engine.client.api.import_image_from_data(stream, repository=repository, tag=tag)
-    yield f"{repository}:{tag}"
-    engine.client.images.remove(f"{repository}:{tag}", force=True)
+        engine.client.api.import_image_from_data(stream, repository=name)
+    yield name
+    engine.client.images.remove(name, force=True)
 
 
 @pytest.fixture(autouse=True)

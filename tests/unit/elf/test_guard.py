@@ -169,16 +169,16 @@ RPATH, RUNPATH = "--disable-new-dtags", "--enable-new-dtags"
 
 @pytest.mark.parametrize("how", ["packed", "guarded"])
 @pytest.mark.parametrize(
-    ("tag", "inherits", "rpath", "runpath"),
+    ("tag", "inherits", "after"),
     [
         # A new one leaves LD_LIBRARY_PATH before it, unless what it turns off is needed.
-        (None, False, None, "$ORIGIN/../lib"),
-        (None, True, "$ORIGIN/../lib", None),
+        (None, False, (None, "$ORIGIN/../lib")),
+        (None, True, ("$ORIGIN/../lib", None)),
         # One that is there is what it was, and goes on; it inherits nothing, or needs no other.
-        (RPATH, False, "$ORIGIN/x:$ORIGIN/../lib", None),
-        (RPATH, True, "$ORIGIN/x:$ORIGIN/../lib", None),
-        (RUNPATH, False, None, "$ORIGIN/x:$ORIGIN/../lib"),
-        (RUNPATH, True, None, "$ORIGIN/x:$ORIGIN/../lib"),
+        (RPATH, False, ("$ORIGIN/x:$ORIGIN/../lib", None)),
+        (RPATH, True, ("$ORIGIN/x:$ORIGIN/../lib", None)),
+        (RUNPATH, False, (None, "$ORIGIN/x:$ORIGIN/../lib")),
+        (RUNPATH, True, (None, "$ORIGIN/x:$ORIGIN/../lib")),
     ],
 )
 def test_the_search_path(
@@ -186,9 +186,9 @@ def test_the_search_path(
     how: str,
     tag: str | None,
     inherits: bool,
-    rpath: str | None,
-    runpath: str | None,
+    after: tuple[str | None, str | None],
 ) -> None:
+    """`after`: its DT_RPATH and DT_RUNPATH."""
     options = [f"-Wl,{tag},-rpath,$ORIGIN/x"] if tag else []
     path = pageable_library(tmp_path / "lib.so", *options)
     result = tmp_path / "result.so"
@@ -199,7 +199,7 @@ def test_the_search_path(
         guarding = elf.GuardOptions(pager_runpath="../lib", inherits_rpath=inherits)
         assert isinstance(elf.guard(path, result, guarding), elf.GuardResult)
     found = elf.read_file(result)
-    assert (found.rpath, found.runpath) == (rpath, runpath)
+    assert (found.rpath, found.runpath) == after
     assert verify(path, result) is None
 
 

@@ -1,4 +1,4 @@
-"""Libraries that stay plain beside packed ones: what the pass does about their signals, and says."""
+"""Libraries that stay plain beside packed ones: what becomes of how they ask for signals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerpack.passes.runner import applied, run_passes
 from layerpack.payload import Payload
 from layerpack.system_libraries import check_libraries
 from tests.support.code import ANSWER, compiled
-from tests.unit.passes.helpers import context_in, kept, payload_of
+from tests.unit.passes.helpers import Tree, context_in, kept, payload_of
 from tests.unit.passes.paged_edits import PACKED, planned, rewritten
 
 TAKES = """
@@ -98,10 +98,12 @@ def test_what_the_recipe_keeps_is_left_alone_and_it_is_told(
 def test_what_cannot_be_changed_is_told_with_the_cause(
     tmp_path: Path, large: Path, taker: Path
 ) -> None:
-    # Two segments in a page: no room for what is new is lacking, but no place to part them.
+    # What shares a page cannot be moved apart; too little code for a page is what is seen first.
     crowded = compiled(tmp_path / "crowded.so", TAKES, "-Wl,-z,max-page-size=64")
-    tree = {"a.so": large, "appended.so": taker.read_bytes() + b"PK", "crowded.so": crowded}
-    payload = payload_of(tmp_path, {"alpha": tree})
+    tree: Tree = {
+        "alpha": {"a.so": large, "appended.so": taker.read_bytes() + b"PK", "crowded.so": crowded}
+    }
+    payload = payload_of(tmp_path, tree)
     edits = planned(payload, context_in(tmp_path, more=PACKED))
     assert kept(edits) == {
         # The same words as for packing, once.
@@ -125,7 +127,8 @@ def test_without_packed_libraries_nothing_is_guarded(
 
 
 def test_those_of_another_machine_are_left_alone(tmp_path: Path, large: Path) -> None:
-    taker = compiled(tmp_path / "arm.so", TAKES, compiler="aarch64-linux-gnu-gcc")
+    asks = "int signal(int, void *); int ask(void) { return signal(11, 0); }"
+    taker = compiled(tmp_path / "arm.so", asks, "-nostdlib", compiler="aarch64-linux-gnu-gcc")
     payload = payload_of(tmp_path, {"alpha": {"a.so": large, "arm.so": taker}})
     edits = planned(payload, context_in(tmp_path, more=PACKED))
     assert kept(edits) == {"arm.so": "it is for aarch64"}

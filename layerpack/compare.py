@@ -1,0 +1,65 @@
+"""Whether two answers of a function are the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+
+def difference(plain: bytes, packed: bytes, tolerance: float) -> str | None:
+    """Where two answers (JSON) differ, and how; None where they are equal.
+
+    Numbers with a fraction may differ by `tolerance`, relative to the larger one (and to 1, where
+    both are smaller). Texts that are JSON themselves, as bodies of HTTP answers are, are compared
+    as such.
+    """
+    if plain == packed:
+        return None
+    try:
+        pairs = _differences("answer", json.loads(plain), json.loads(packed), tolerance)
+    except ValueError:
+        return "the answers differ, and are not JSON"
+    return next(pairs, None)
+
+
+def _differences(where: str, left: Any, right: Any, tolerance: float) -> Iterator[str]:
+    if isinstance(left, dict) and isinstance(right, dict):
+        for name in sorted(left.keys() ^ right.keys()):
+            side = "plain" if name in left else "packed"
+            yield f"{where}.{name} is in the {side} answer alone"
+        for name in sorted(left.keys() & right.keys()):
+            yield from _differences(f"{where}.{name}", left[name], right[name], tolerance)
+    elif isinstance(left, list) and isinstance(right, list):
+        if len(left) != len(right):
+            yield f"{where} has {len(left)} items in the plain answer, {len(right)} in the packed"
+        for number, (one, other) in enumerate(zip(left, right, strict=False)):
+            yield from _differences(f"{where}[{number}]", one, other, tolerance)
+    elif isinstance(left, str) and isinstance(right, str) and left != right:
+        try:
+            values = json.loads(left), json.loads(right)
+        except ValueError:
+            yield _told(where, left, right)
+        else:
+            yield from _differences(where, *values, tolerance)
+    elif not _same(left, right, tolerance):
+        yield _told(where, left, right)
+
+
+def _same(left: Any, right: Any, tolerance: float) -> bool:
+    numbers = (int, float)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, numbers) and isinstance(right, numbers):
+        if isinstance(left, int) and isinstance(right, int):
+            return left == right
+        if math.isnan(left) or math.isnan(right):
+            return math.isnan(left) and math.isnan(right)
+        return left == right or abs(left - right) <= tolerance * max(1.0, abs(left), abs(right))
+    return type(left) is type(right) and left == right
+
+
+def _told(where: str, left: Any, right: Any) -> str:
+    shown = [text if len(text) < 80 else text[:77] + "..." for text in map(repr, (left, right))]
+    return f"{where} is {shown[0]} from the plain install, {shown[1]} from the layers"

@@ -1,0 +1,83 @@
+"""A Lambda function that imports modules, each in a process of its own, and tells what fails.
+
+Imports nothing of layerpack, is imported by nothing, and runs on Python 3.9 or later. The event is
+`{"modules": [...], "at_once": 2, "seconds": 60}`; the answer maps each module that fails to the
+reason, such as `ImportError: no such file`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import selectors
+import signal
+import sys
+import time
+from typing import Any
+
+_LONGEST = 2000
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+    """See above."""
+    waiting = list(event["modules"])
+    failed: dict[str, str] = {}
+    running: dict[int, tuple[str, int, float, bytearray]] = {}
+    with selectors.DefaultSelector() as selector:
+        while waiting or running:
+            while waiting and len(running) < event["at_once"]:
+                module = waiting.pop(0)
+                pipe, child = start(module)
+                running[pipe] = (module, child, time.monotonic() + event["seconds"], bytearray())
+                selector.register(pipe, selectors.EVENT_READ)
+            for key, _ in selector.select(0.2):
+                pipe = key.fd
+                module, child, until, said = running[pipe]
+                if data := os.read(pipe, 65536):
+                    said += data
+                    continue
+                selector.unregister(pipe)
+                os.close(pipe)
+                del running[pipe]
+                reason = ended(child, bytes(said))
+                if reason:
+                    failed[module] = reason
+            now = time.monotonic()
+            for _, child, until, said in running.values():
+                if now > until:
+                    said[:] = b"it does not come to an end"
+                    os.kill(child, signal.SIGKILL)
+    return failed
+
+
+def start(module: str) -> tuple[int, int]:
+    """Import a module in a child: the pipe that it tells its failure through, and its number."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(theirs)
+        return ours, child
+    status = 1
+    try:
+        os.close(ours)
+        # What it starts, and leaves behind, must not keep the pipe.
+        os.set_inheritable(theirs, False)
+        importlib.import_module(module)
+        status = 0
+    except BaseException as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
+        os.write(theirs, text.encode(errors="replace"))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def ended(child: int, said: bytes) -> str:
+    """Why the child failed; empty where it did not."""
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and not said:
+        return f"it ends the process: {signal.strsignal(os.WTERMSIG(status))}"
+    if status and not said:
+        return f"it ends the process with {os.WEXITSTATUS(status)}"
+    return said.decode(errors="replace")

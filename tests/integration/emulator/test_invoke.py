@@ -1,0 +1,260 @@
+"""Environments: what a function finds, and how Lambda's failures come about."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerpack.emulator.environment import Environment, Invocation
+from layerpack.emulator.sandbox import Program
+from tests.integration.emulator.conftest import Log, program_in, started
+
+_REPORT = re.compile(
+    r"REPORT RequestId: (?P<id>\S+)\tDuration: (?P<duration>[\d.]+) ms\t"
+    r"Billed Duration: (?P<billed>\d+) ms\tMemory Size: (?P<size>\d+) MB\t"
+    r"Max Memory Used: (?P<used>\d+) MB\t(?:Init Duration: (?P<init>[\d.]+) ms\t)?"
+    r"(?:Status: (?P<status>\w+)\t)?(?:Error Type: (?P<type>\S+)\t)?\n"
+)
+
+
+def ask(environment: Environment, event: Any) -> Invocation:
+    """Invoke with an event."""
+    return environment.invoke(json.dumps(event).encode())
+
+
+def run(environment: Environment, code: str) -> Any:
+    """Run code in the function; `answer` is what it gives."""
+    invocation = ask(environment, {"exec": code})
+    assert not invocation.error_type, invocation.payload
+    return json.loads(invocation.payload)
+
+
+def error_of(invocation: Invocation) -> dict[str, Any]:
+    """The error that an invocation gave."""
+    error: dict[str, Any] = json.loads(invocation.payload)
+    assert error["errorType"] == invocation.error_type
+    return error
+
+
+def test_an_environment_answers_and_stays_warm(program: Program) -> None:
+    log = Log()
+    environment = started(program, log, memory_mb=512)
+    try:
+        first, second = (ask(environment, {"a": n}) for n in (1, 2))
+    finally:
+        environment.close()
+    assert json.loads(first.payload) == {"calls": 1, "event": {"a": 1}}
+    assert json.loads(second.payload) == {"calls": 2, "event": {"a": 2}}
+    assert first.init_ms is not None and first.init_ms > 0 and second.init_ms is None
+    reports = list(_REPORT.finditer(log.text))
+    assert [report["id"] for report in reports] == [first.request, second.request]
+    assert reports[0]["init"] and not reports[1]["init"]
+    assert int(reports[0]["billed"]) >= first.duration_ms + first.init_ms
+    assert all(report["size"] == "512" and 5 < int(report["used"]) < 200 for report in reports)
+    # Initialisation comes before the first event.
+    assert log.text.index("imported") < log.text.index("START RequestId")
+
+
+FINDS = """\
+import json, os, socket, sys
+from pathlib import Path
+def refused(path):
+    try:
+        Path(path).write_text("x")
+    except OSError as error:
+        return error.errno
+answer = {
+    "user": [os.getuid(), os.getgid()],
+    "path": sys.path,
+    "cwd": os.getcwd(),
+    "executable": sys.executable,
+    "refused": [refused(p) for p in ("/opt/x", "/var/task/x", "/x", "/usr/x", "/var/lang/x")],
+    "tmp": [refused("/tmp/x"), os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_frsize],
+    "dev": sorted(os.listdir("/dev")),
+    "home": os.path.exists("/root") or os.path.exists("/home"),
+    "processes": [int(n) for n in os.listdir("/proc") if n.isdigit()],
+    "capabilities": [l.split()[1] for l in open("/proc/self/status") if l.startswith("CapEff")],
+    "privileges": [l.split()[1] for l in open("/proc/self/status") if l.startswith("NoNewPrivs")],
+    "variables": {k: v for k, v in os.environ.items()},
+    "alpha": __import__("alpha").VALUE,
+}
+"""
+
+
+def test_the_function_finds_what_lambda_has(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobody's business")
+    environment = started(program, Log(), tmp_mb=600, variables={"MODE": "test"})
+    try:
+        found = run(environment, FINDS)
+    finally:
+        environment.close()
+    assert found["user"] == [993, 990]
+    site = f"/opt/python/lib/{program.runtime}/site-packages"
+    assert found["path"][:3] == ["/var/task", site, "/opt/python"]
+    assert found["path"][-1] == "/var/runtime"
+    assert all(path.startswith(("/var/", "/opt/")) for path in found["path"])
+    assert found["cwd"] == "/var/task"
+    assert found["executable"].startswith("/var/lang/bin/python")
+    # Read-only file systems, all of them.
+    assert found["refused"] == [30] * 5
+    assert found["tmp"] == [None, 600 * 2**20]
+    assert "shm" not in found["dev"] and {"null", "urandom"} <= set(found["dev"])
+    assert not found["home"]
+    assert max(found["processes"]) < 20
+    assert found["capabilities"] == ["0000000000000000"] and found["privileges"] == ["1"]
+    assert "AWS_SECRET_ACCESS_KEY" not in found["variables"]
+    assert found["variables"]["MODE"] == "test"
+    assert found["variables"]["LD_LIBRARY_PATH"].endswith(":/var/task/lib:/opt/lib")
+    assert found["variables"]["AWS_EXECUTION_ENV"] == f"AWS_Lambda_{program.runtime}"
+    assert found["alpha"] == 7
+
+
+def test_a_variable_of_the_users_replaces_the_layers_path(program: Program) -> None:
+    environment = started(program, Log(), variables={"PYTHONPATH": "/var/task"})
+    try:
+        code = "import sys; answer = [p for p in sys.path if p.startswith('/opt')]"
+        assert run(environment, code) == []
+    finally:
+        environment.close()
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_the_network_can_be_cut_off(program: Program, network: bool) -> None:
+    code = (
+        "import socket\nserver = socket.create_server(('127.0.0.1', 0))\n"
+        "answer = [name for _, name in socket.if_nameindex()]"
+    )
+    environment = started(program, Log(), network=network)
+    try:
+        names = run(environment, code)
+    finally:
+        environment.close()
+    assert "lo" in names
+    assert (names == ["lo"]) or network
+
+
+def test_what_multiprocessing_cannot_do_on_lambda_fails_here(program: Program) -> None:
+    environment = started(program, Log())
+    try:
+        failed = ask(environment, {"exec": "import multiprocessing\nmultiprocessing.Pool(2)"})
+        code = (
+            "import multiprocessing as m\nours, theirs = m.Pipe()\n"
+            "p = m.get_context('fork').Process(target=lambda: theirs.send(5))\n"
+            "p.start()\np.join()\nanswer = ours.recv()"
+        )
+        assert run(environment, code) == 5
+    finally:
+        environment.close()
+    assert failed.error_type in ("FileNotFoundError", "OSError", "PermissionError")
+    assert "SemLock" in "".join(error_of(failed)["stackTrace"])
+
+
+def test_an_exception_is_described_and_the_environment_goes_on(program: Program) -> None:
+    log = Log()
+    environment = started(program, log)
+    try:
+        failed = ask(environment, {"exec": "raise ValueError('no such thing')"})
+        assert json.loads(ask(environment, {}).payload)["calls"] == 2
+    finally:
+        environment.close()
+    error = error_of(failed)
+    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "no such thing")
+    assert error["requestId"] == failed.request
+    assert "[ERROR] ValueError: no such thing" in log.text
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("import os; os._exit(3)", "Runtime.ExitError", "exit status 3"),
+        ("import sys; sys.exit(0)", "Runtime.ExitError", ""),
+        ("import ctypes; ctypes.string_at(0)", "Runtime.ExitError", "signal: segmentation fault"),
+        ("import os; os.abort()", "Runtime.ExitError", "signal: aborted"),
+        ("while True: pass", "Sandbox.Timedout", "Task timed out after 1.00 seconds"),
+        (
+            "kept = []\nwhile True: kept.append(b'x' * 10_000_000)",
+            "Runtime.OutOfMemory",
+            "signal: killed",
+        ),
+        ("answer = 'x' * 6_300_000", "Function.ResponseSizeTooLarge", "6291556 bytes"),
+    ],
+)
+def test_what_ends_the_process_is_told_and_the_next_event_finds_a_new_one(
+    program: Program, code: str, kind: str, message: str
+) -> None:
+    log = Log()
+    endless = kind == "Sandbox.Timedout"
+    environment = started(program, log, timeout=1.0 if endless else 60.0, memory_mb=256)
+    try:
+        failed = ask(environment, {"exec": code})
+        after = ask(environment, {})
+    finally:
+        environment.close()
+    error = error_of(failed)
+    assert error["errorType"] == kind
+    assert message in error["errorMessage"]
+    assert failed.memory_mb <= 256
+    status = _REPORT.search(log.text)
+    assert status is not None and status["status"] == ("timeout" if endless else "error")
+    assert json.loads(after.payload)["calls"] == 1
+    # It begins anew within the invocation.
+    assert after.init_ms is None
+
+
+def test_a_function_that_does_not_import_says_so_every_time(
+    tmp_path: Path, emulator_cache: Any
+) -> None:
+    log = Log()
+    program = program_in(tmp_path / "program", emulator_cache, "import beta\n")
+    environment = started(program, log)
+    try:
+        failures = [error_of(ask(environment, {})) for _ in range(2)]
+    finally:
+        environment.close()
+    for error in failures:
+        assert error["errorType"] == "Runtime.ImportModuleError"
+        assert "No module named 'beta'" in error["errorMessage"]
+    assert "INIT_REPORT" in log.text
+
+
+def test_what_is_printed_comes_in_its_place_however_much_it_is(program: Program) -> None:
+    log = Log()
+    environment = started(program, log, timeout=120.0)
+    try:
+        ask(environment, {"print": 50_000})
+        ask(environment, {"print": 1})
+        assert environment.log_tail.count(b"x" * 1023) == 1
+    finally:
+        environment.close()
+    before, _, rest = log.text.partition("END RequestId")
+    assert before.count("x" * 1023 + "\n") == 50_000
+    assert rest.count("x" * 1023 + "\n") == 1
+
+
+def test_nothing_is_left_behind(program: Program, tmp_path: Path) -> None:
+    environment = started(program, Log())
+    code = (
+        "import subprocess\nanswer = subprocess.Popen(['sleep', '987'], start_new_session=True).pid"
+    )
+    run(environment, code)
+    assert subprocess.run(["pgrep", "-f", "sleep 987"], check=False).returncode == 0
+    environment.close()
+    assert subprocess.run(["pgrep", "-f", "sleep 987"], check=False).returncode == 1
+
+
+def test_a_plain_process_answers_as_well(program: Program) -> None:
+    log = Log()
+    environment = started(program, log, "process")
+    try:
+        code = "import os, alpha\nanswer = [alpha.VALUE, os.getcwd()]"
+        assert run(environment, code) == [7, str(program.task)]
+        assert error_of(ask(environment, {"exec": "raise KeyError(1)"}))["errorType"] == "KeyError"
+    finally:
+        environment.close()

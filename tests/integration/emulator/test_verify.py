@@ -1,0 +1,206 @@
+"""Builds that prove themselves: what breaks is found, and named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerpack.cache import Cache
+from tests.support.code import ANSWER, code_wheel
+from tests.support.command import Ended, layerpack
+from tests.support.index import LocalIndex
+from tests.support.recipes import HERE, minimal
+from tests.support.wheels import make_wheel
+
+FUNCTION = """\
+function: {source: code, handler: app.handler}
+workloads: [{name: ask, event: ask.json}]
+"""
+HANDLER = """\
+import alpha
+
+
+def handler(event, context):
+    return {"value": alpha.value(), "event": event}
+"""
+ALPHA = {
+    "alpha/__init__.py": (
+        "from pathlib import Path\n\n\n"
+        "def value():\n    return float(Path(__file__).with_name('value.txt').read_text())\n"
+    ),
+    "alpha/value.txt": "1.5",
+    "alpha/other.txt": "2.5",
+    "beta/__init__.py": "import beta.part\n",
+    "beta/part.py": "",
+    "broken.py": "import what_is_nowhere\n",
+}
+PASS = """\
+from layerpack.passes.api import Remove, Rewrite
+from pathlib import Path
+
+
+class Own:
+    name = "own"
+    summary = "what the test wants"
+    after = frozenset()
+
+    def wanted(self, recipe):
+        return True
+
+    def plan(self, payload, context):
+        for entry in payload:
+            name = entry.path.removeprefix("python/")
+            {body}
+"""
+
+
+def project(
+    folder: Path, index: LocalIndex, body: str = "", *, handler: str = HANDLER, more: str = FUNCTION
+) -> None:
+    """A recipe of one distribution, with a pass of its own that does `body` to each entry."""
+    index.add(make_wheel(folder / "wheels", "alpha", files=ALPHA))
+    (folder / "code").mkdir(parents=True)
+    (folder / "code/app.py").write_text(handler)
+    (folder / "ask.json").write_text('{"a": 1}')
+    passes = ""
+    if body:
+        (folder / "own.py").write_text(PASS.format(body=body))
+        passes = "passes: [own.py:Own]\n"
+    minimal(folder, runtime=HERE, index=index.url, more=more + passes)
+
+
+def build(folder: Path, cache: Cache, *options: str) -> Ended:
+    """Build it, verified."""
+    extra = {"LAYERPACK_VERIFY": "1"}
+    arguments = ("build", "recipe.yaml", *options)
+    return layerpack(*arguments, folder=folder, cache=cache.root, extra=extra)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What the manifest says of the proof."""
+    text = (folder / "build/small/manifest.json").read_text()
+    verified: dict[str, Any] = json.loads(text)["verified"]
+    return verified
+
+
+def test_a_build_is_verified_and_tells_what_it_took(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    project(tmp_path, index)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    proof = record(tmp_path)
+    assert (proof["state"], proof["isolation"], proof["modules"]) == ("verified", "namespaces", 3)
+    # It does not import from the plain install either.
+    assert list(proof["not_importable"]) == ["broken"]
+    (workload,) = proof["workloads"]
+    assert (workload["name"], workload["equal"]) == ("ask", True)
+    for side in ("plain", "packed"):
+        assert workload[side]["init_ms"] > 0 and workload[side]["first_ms"] > 0
+        assert 5 < workload[side]["memory_mb"] < 200
+
+
+def test_what_was_not_verified_is_verified_by_the_next_build(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    project(tmp_path, index)
+    assert build(tmp_path, emulator_cache, "--no-verify").code == 0
+    assert record(tmp_path) == {"state": "not verified", "reason": "--no-verify"}
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0 and "nothing changed" not in ended.errors
+    assert record(tmp_path)["state"] == "verified"
+    for option in ("--verify", "--no-verify"):
+        assert "nothing changed" in build(tmp_path, emulator_cache, option).errors
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (
+            'if name == "alpha/value.txt": yield Remove(path=entry.path, reason="why not")',
+            "workload ask: FileNotFoundError",
+            "python/alpha/value.txt",
+        ),
+        (
+            'if name.startswith("beta/part"): yield Remove(path=entry.path, reason="why not")',
+            "beta does not import any more: ModuleNotFoundError: No module named 'beta.part'",
+            "python/beta/part.py",
+        ),
+        (
+            'if name == "alpha/value.txt": yield Rewrite(path=entry.path, reason="why not", '
+            'source=Path(payload["python/alpha/other.txt"].source))',
+            "workload ask: answer.value is 1.5 from the plain install, 2.5 from the layers",
+            "python/alpha/value.txt",
+        ),
+    ],
+)
+def test_what_breaks_is_named_and_the_former_build_stays(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex, case: tuple[str, str, str]
+) -> None:
+    body, message, file = case
+    project(tmp_path, index)
+    assert build(tmp_path, emulator_cache).code == 0
+    before = (tmp_path / "build/small/manifest.json").read_bytes()
+    (tmp_path / "own.py").write_text(PASS.format(body=body))
+    with (tmp_path / "recipe.yaml").open("a") as recipe:
+        recipe.write("passes: [own.py:Own]\n")
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert f"error: {message}" in ended.errors
+    assert f"The pass 'own' does it, by {file}:" in ended.errors
+    assert "Traceback" not in ended.errors
+    assert (tmp_path / "build/small/manifest.json").read_bytes() == before
+    assert build(tmp_path, emulator_cache, "--no-verify").code == 0
+
+
+def test_numbers_may_differ_by_what_the_recipe_allows(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    body = (
+        'if name == "alpha/value.txt": yield Rewrite(path=entry.path, reason="why not", '
+        'source=Path(payload["python/alpha/other.txt"].source))'
+    )
+    project(tmp_path, index, body, more=FUNCTION + "verify: {tolerance: 0.4}\n")
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    assert record(tmp_path)["workloads"][0]["equal"] is False
+
+
+def test_what_lambda_cannot_do_is_told_with_its_line(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = (
+        "import multiprocessing\n\n\n"
+        "def handler(event, context):\n    return multiprocessing.Pool(2).map(abs, [1])\n"
+    )
+    project(tmp_path, index, handler=handler)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert "workload ask fails on the plain install as well: FileNotFoundError" in ended.errors
+    assert 'File "/var/task/app.py", line 5, in handler' in ended.errors
+    assert "Lambda has no /dev/shm" in ended.errors
+
+
+def test_libraries_that_are_paged_are_verified_paged(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    index.add(code_wheel(tmp_path / "wheels"))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/app.py").write_text(
+        "import alpha._code\n\n\ndef handler(event, context):\n    return alpha._code.run()\n"
+    )
+    (tmp_path / "ask.json").write_text("{}")
+    more = FUNCTION + "native: {store: paged, level: 3}\n"
+    minimal(tmp_path, runtime=HERE, index=index.url, more=more)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    assert record(tmp_path)["workloads"][0]["equal"] is True
+    answer = layerpack(
+        *("invoke", "build/small", "--event", "ask.json"),
+        folder=tmp_path,
+        cache=emulator_cache.root,
+    )
+    assert (answer.code, json.loads(answer.output)) == (0, ANSWER)
