@@ -105,13 +105,6 @@ def _pack(plain: Path, twin: Path, level: int) -> None:
     started = time.perf_counter()
     libraries = packed_twin(plain, twin, level=level)
     seconds = time.perf_counter() - started
-    programs = [one for one in libraries if (one.reason or "").startswith("it is a program")]
-    # torch's own tests, most of them; a recipe leaves them out.
-    libraries = [one for one in libraries if one not in programs]
-    print(
-        f"{len(programs)} programs, left alone: "
-        f"{sum(one.original_bytes for one in programs) / 1e6:.1f} MB"
-    )
     before = sum(one.original_bytes for one in libraries)
     after = sum(one.packed_bytes for one in libraries)
     left = sum(one.reason is not None for one in libraries)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from layerpack import __version__
 from layerpack.archive import COMPRESSOR, Packed, compress_all, member_size, write_zip
@@ -119,9 +120,20 @@ def write_build(
         remarks=tuple(_remark(remark) for remark in built.outcome.remarks),
     )
     inventory.write(folder / "files.json")
+    _write_page(folder, manifest, inventory)
+    return plan.notes
+
+
+def write_proof(folder: Path, proof: dict[str, Any]) -> None:
+    """Write what was verified into a build's manifest and its page."""
+    manifest = replace(Manifest.read(folder / "manifest.json"), verified=proof)
+    manifest.write(folder / "manifest.json")
+    _write_page(folder, manifest, FileInventory.read(folder / "files.json"))
+
+
+def _write_page(folder: Path, manifest: Manifest, inventory: FileInventory) -> None:
     page = html_report(size_report(manifest, inventory), inventory)
     write_text(folder / "report.html", page)
-    return plan.notes
 
 
 def _licences(

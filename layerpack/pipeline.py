@@ -24,7 +24,7 @@ from layerpack.limits import LambdaLimits
 from layerpack.lock import Lock
 from layerpack.locking import current_lock, read_lock
 from layerpack.manifest import FileInventory, Manifest
-from layerpack.output import Built, write_build
+from layerpack.output import Built, write_build, write_proof
 from layerpack.passes.api import Pass, PassContext, Remark
 from layerpack.passes.metadata import licence_files
 from layerpack.passes.paged import Paged
@@ -119,7 +119,7 @@ def _build(
                 proof = _UNVERIFIED
                 if options.verify:
                     proof = verify(aside, manifest, built, options.cache, events)
-                replace(manifest, verified=proof).write(aside / "manifest.json")
+                write_proof(aside, proof)
         return BuildResult(
             folder=folder.path,
             manifest=Manifest.read(folder.path / "manifest.json"),

@@ -42,6 +42,9 @@ def html_report(report: SizeReport, inventory: FileInventory) -> str:
         "architecture": escape(report.architecture),
         "verdict_class": level,
         "verdict": escape(report.verdict[:1].upper() + report.verdict[1:]),
+        "proof": f"<p>{escape(report.proof[:1].upper() + report.proof[1:])}.</p>"
+        if report.proof
+        else "",
         "cards": _cards(report),
         "limits": "".join(_limit(use) for use in report.limits),
         "advice": _advice(report),
@@ -189,6 +192,12 @@ def _count(count: int) -> _Cell:
     return _Cell(html=f"{count:,}", figure=count)
 
 
+def _time(milliseconds: float | None) -> _Cell:
+    if milliseconds is None:
+        return _Cell(html="-", figure=-1)
+    return _Cell(html=f"{milliseconds:,.1f}", figure=milliseconds)
+
+
 def _share(share: float | None) -> _Cell:
     return _Cell(
         html="-" if share is None else _percent(share), figure=-1 if share is None else share
@@ -200,7 +209,7 @@ def _small_bar(share: float) -> _Cell:
 
 
 def _tables(report: SizeReport) -> str:
-    makers = (_distributions, _zips, _passes, _paged, _largest, _remarks)
+    makers = (_starts, _distributions, _zips, _passes, _paged, _largest, _remarks)
     return "".join(maker(report) for maker in makers)
 
 
@@ -279,6 +288,22 @@ def _paged_row(item: PagedSize, most: int) -> tuple[_Cell, ...]:
         _share(item.ratio),
         _small_bar(item.size / most if most else 0.0),
     )
+
+
+def _starts(report: SizeReport) -> str:
+    rows = [
+        (
+            _name(item.workload),
+            _name(item.tree),
+            _time(item.init_ms),
+            _time(item.first_ms),
+            _time(item.second_ms),
+            _count(item.memory_mb),
+        )
+        for item in report.starts
+    ]
+    columns = "Workload|In|>Init, ms|>First, ms|>Second, ms|>Memory, MB"
+    return _table("starts", "Start, when it was verified", columns, rows)
 
 
 def _largest(report: SizeReport) -> str:

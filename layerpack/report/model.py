@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from layerpack.errors import LimitError
 from layerpack.manifest import (
@@ -109,6 +110,22 @@ class PagedSize:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StartTimes:
+    """What a workload took at verification, in one `tree` (`layers` or `plain install`).
+
+    Milliseconds of initialisation (None but for the first workload), of its first and its second
+    invocation (None where it fails), and the most memory, in MB.
+    """
+
+    workload: str
+    tree: str
+    init_ms: float | None
+    first_ms: float
+    second_ms: float | None
+    memory_mb: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemarkGroup:
     """All remarks of one pass with one action and one reason: how many, bytes before and after."""
 
@@ -144,6 +161,9 @@ class SizeReport:
     remarks: tuple[RemarkGroup, ...]
     advice: tuple[Advice, ...]
     notes: tuple[str, ...]
+    proof: str = ""
+    """One line on what was verified, or why it was not; empty for a build that does not tell."""
+    starts: tuple[StartTimes, ...] = ()
 
     @property
     def over(self) -> tuple[LimitUse, ...]:
@@ -234,6 +254,8 @@ def size_report(
         remarks=group_remarks(inventory.remarks),
         advice=advise(manifest, inventory, (use for use in uses if use.excess)),
         notes=manifest.notes,
+        proof=_proof(manifest.verified),
+        starts=_starts(manifest.verified),
     )
 
 
@@ -296,6 +318,31 @@ def _zip(
         zipped_bytes=record.zipped_bytes,
         limit=limit,
         distributions=distributions,
+    )
+
+
+def _proof(verified: Mapping[str, Any]) -> str:
+    if verified.get("state") != "verified":
+        return f"not verified: {verified['reason']}" if verified else ""
+    failing = len(verified["not_importable"])
+    told = f"verified: {verified['modules'] - failing} modules import"
+    if failing:
+        told += f" ({failing} do not, nor do they in a plain install)"
+    workloads = verified["workloads"]
+    if workloads:
+        differing = sum(not one["equal"] for one in workloads)
+        answers = f"; {len(workloads)} workloads answer as in a plain install"
+        told += answers + (f", {differing} within the tolerance" if differing else "")
+    if verified["isolation"] != "namespaces":
+        told += "; without isolation"
+    return told
+
+
+def _starts(verified: Mapping[str, Any]) -> tuple[StartTimes, ...]:
+    return tuple(
+        StartTimes(workload=workload["name"], tree=tree, **workload[side])
+        for workload in verified.get("workloads", ())
+        for side, tree in (("packed", "layers"), ("plain", "plain install"))
     )
 
 

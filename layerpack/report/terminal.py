@@ -14,6 +14,7 @@ _BAR = 18
 _SMALL_BAR = 12
 _DISTRIBUTIONS = 15
 _LIBRARIES = 5
+_WORKLOADS = 3
 
 
 def print_size_report(report: SizeReport, console: Console) -> None:
@@ -23,6 +24,8 @@ def print_size_report(report: SizeReport, console: Console) -> None:
     )
     style = parts.BAD if report.exceeds else parts.WARN if report.over else parts.GOOD
     console.print(Text(parts.capital(report.verdict) + ".", style=style))
+    if report.proof:
+        parts.print_indented(console, parts.capital(report.proof) + ".", 0)
     _limits(report, console)
     _sizes(report, console)
     _layers(report, console)
@@ -44,6 +47,7 @@ def print_size_report(report: SizeReport, console: Console) -> None:
             path = parts.tail(file.path, parts.room_beside(console, 26))
             table.add_row(path, human_size(file.zipped), human_size(file.size))
         parts.print_table(table, console)
+    _starts(report, console)
     _advice(report, console)
     if report.notes:
         console.print()
@@ -167,6 +171,23 @@ def _paged(report: SizeReport, console: Console) -> None:
             parts.percent(item.ratio),
         )
     parts.print_table(table, console)
+
+
+def _starts(report: SizeReport, console: Console) -> None:
+    if not report.starts:
+        return
+    table = parts.new_table("Workload", "In", ">Init", ">First", ">Second", ">Memory")
+    for item in report.starts[: 2 * _WORKLOADS]:
+        table.add_row(
+            parts.plain(item.workload),
+            item.tree,
+            parts.milliseconds(item.init_ms),
+            parts.milliseconds(item.first_ms),
+            parts.milliseconds(item.second_ms),
+            f"{item.memory_mb} MB",
+        )
+    parts.print_table(table, console)
+    parts.print_more(console, len(report.starts) // 2 - _WORKLOADS, "workload")
 
 
 def _advice(report: SizeReport, console: Console) -> None:

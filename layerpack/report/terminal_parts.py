@@ -64,6 +64,12 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f} %" if share == 0 or share >= 0.01 else "<1 %"
 
 
+def milliseconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.0f} ms"
+
+
 def change_cells(change: Change) -> tuple[str, str, str]:
     return human_size(change.before), human_size(change.after), signed(change.delta)
 

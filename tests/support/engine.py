@@ -90,6 +90,14 @@ def until(probe: Callable[[], Any], seconds: float = 120) -> Any:
     raise AssertionError(f"not so within {seconds} s")
 
 
+def reached(engine: Engine) -> bool:
+    """Whether a build has made the file /tmp/reached in its container."""
+    containers = engine.containers()
+    if not containers or containers[0].status != "running":
+        return False
+    return bool(containers[0].exec_run(["test", "-e", "/tmp/reached"]).exit_code == 0)
+
+
 def stand_in_archive(cache: Path) -> Path:
     """The stand-in's root file system as a tar file, kept in the folder `cache`."""
     archive = cache / f"{_SUITE}-{key_of(_PACKAGES, _NOT_NEEDED)[:8]}.tar"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Ended, layerpack, start
-from tests.support.engine import OFFLINE, RUNTIME, Engine, locked_source, until
+from tests.support.engine import OFFLINE, RUNTIME, Engine, locked_source, reached, until
 from tests.support.recipes import minimal
 from tests.support.wheels import make_sdist, make_wheel
 
@@ -38,14 +38,6 @@ def refused(*arguments: str, folder: Path, extra: dict[str, str], code: int = 6)
     assert ended.output == ""
     assert "Traceback" not in ended.errors.partition("its last lines:")[0]
     return ended.errors[ended.errors.index("error: ") :]
-
-
-def reached(engine: Engine) -> bool:
-    """Whether the build is where its test waits for it."""
-    containers = engine.containers()
-    if not containers or containers[0].status != "running":
-        return False
-    return bool(containers[0].exec_run(["test", "-e", "/tmp/reached"]).exit_code == 0)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +76,26 @@ def test_a_cancelled_build_leaves_no_container(
 def test_proxies_and_pips_settings_reach_the_build(tmp_path: Path, stand_in: str) -> None:
     statement = (
         "import os; raise SystemExit(f\"{os.environ['HTTPS_PROXY']} {os.environ['PIP_NO_INDEX']} \""
+        "f\"{os.environ['PIP_INDEX_URL']} {os.environ.get('PIP_EXTRA_INDEX_URL')} \""
         "f\"{os.environ.get('PIP_CONFIG_FILE')} {os.getuid()} {open('/proc/self/mounts').read()}\")"
     )
     locked_source(tmp_path, make_sdist(tmp_path / "s", "telling", statement=statement))
-    extra = {**OFFLINE, "HTTPS_PROXY": "http://127.0.0.1:9"}
+    # The index is in a file here, as `aws codeartifact login` writes it; a folder is none inside.
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = http://name:secret@127.0.0.1:9/simple\n"
+        "extra-index-url = file:///somewhere\n"
+    )
+    extra = {
+        **OFFLINE,
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+    }
     refused("--base-image", stand_in, folder=tmp_path, extra=extra)
     log = (tmp_path / "cache/logs/telling-1.0.log").read_text()
-    assert "http://127.0.0.1:9 1 None 1000 overlay / " in log
+    assert (
+        "http://127.0.0.1:9 1 http://name:secret@127.0.0.1:9/simple None None 1000 overlay / "
+        in log
+    )
     # Nothing of this machine is mounted.
     assert str(tmp_path) not in log
 
