@@ -60,7 +60,7 @@ def test_what_two_files_break_together_is_the_later_ones(before: Payload, tmp_pa
         )
 
     found = find_cause(before, steps(before, tmp_path), breaks)
-    assert found == Cause(pass_name="second", path=PATHS[2])  # noqa: S106
+    assert found == Cause(pass_name="second", path=PATHS[2])
 
 
 def test_what_a_pass_adds_may_break_it(before: Payload, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_a_pass_adds_may_break_it(before: Payload, tmp_path: Path) -> None:
     entry = FileEntry.of(tmp_path / "added.py", "python/added.py", "alpha")
     after = [Step(name="adds", payload=before.updated(add=[entry]))]
     found = find_cause(before, after, lambda payload: "python/added.py" in payload)
-    assert found == Cause(pass_name="adds", path="python/added.py")  # noqa: S106
+    assert found == Cause(pass_name="adds", path="python/added.py")
 
 
 def test_what_does_not_break_has_no_cause(before: Payload, tmp_path: Path) -> None:
