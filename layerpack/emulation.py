@@ -19,6 +19,7 @@ from layerpack.cache import Cache
 from layerpack.emulator.environment import Environment
 from layerpack.emulator.http_api import LARGEST_EVENT, HttpFront
 from layerpack.emulator.pool import Pool
+from layerpack.emulator.processor import MB_A_PROCESSOR
 from layerpack.emulator.sandbox import CannotIsolateError, Program, Settings
 from layerpack.emulator.trees import unzip_build
 from layerpack.errors import BuildToolError, UsageError
@@ -178,7 +179,12 @@ def settings_of(
             raise UsageError(f"Lambda reserves the variable {name}", "Leave it out.")
         values[name] = value
     return Settings(
-        memory_mb=memory_mb, timeout=timeout, tmp_mb=tmp_mb, network=network, variables=values
+        memory_mb=memory_mb,
+        timeout=timeout,
+        tmp_mb=tmp_mb,
+        network=network,
+        processors=memory_mb / MB_A_PROCESSOR,
+        variables=values,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from layerpack.emulator.memory import MemoryWatch
 from layerpack.emulator.output import Output
+from layerpack.emulator.processor import ProcessorShare
 from layerpack.emulator.runtime_api import LARGEST_PAYLOAD, Message, Request, RuntimeApi
 from layerpack.emulator.sandbox import Isolation, Program, Settings, start
 
@@ -288,6 +289,9 @@ class _Life:
         assert process.stdout is not None  # noqa: S101
         self.output = Output(process.stdout, log)
         self.watch = MemoryWatch(process.pid, settings.memory_mb * _MB, lambda: self.kill("memory"))
+        self._share: ProcessorShare | None = None
+        if settings.processors is not None:
+            self._share = ProcessorShare(process.pid, settings.processors)
         self._waiter = threading.Thread(target=self._await_end, daemon=True)
         self._waiter.start()
 
@@ -307,6 +311,8 @@ class _Life:
         self.kill("it is over")
         self._waiter.join()
         self.watch.close()
+        if self._share is not None:
+            self._share.close()
         # Its last words come before the client finds that nobody listens.
         self.output.close()
         self.api.close()

@@ -45,12 +45,14 @@ Isolation = Literal["namespaces", "process"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """A function's configuration: memory and /tmp in MB, the timeout in seconds, variables of its
-    own, and whether it reaches the network."""
+    own, and whether it reaches the network; `processors` are those that it may use on average
+    (None: all that there are)."""
 
     memory_mb: int = 1769
     timeout: float = 60.0
     tmp_mb: int = 512
     network: bool = True
+    processors: float | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
 
 

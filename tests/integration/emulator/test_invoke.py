@@ -258,3 +258,18 @@ def test_a_plain_process_answers_as_well(program: Program) -> None:
         assert error_of(ask(environment, {"exec": "raise KeyError(1)"}))["errorType"] == "KeyError"
     finally:
         environment.close()
+
+
+def test_memory_brings_a_share_of_a_processor(program: Program) -> None:
+    environment = started(program, Log(), processors=0.25, timeout=60.0)
+    try:
+        code = (
+            "import time\nbegan, used = time.monotonic(), time.process_time()\n"
+            "while time.process_time() - used < 0.5: pass\n"
+            "answer = (time.process_time() - used) / (time.monotonic() - began)"
+        )
+        share = run(environment, code)
+    finally:
+        environment.close()
+    # Other work on the machine makes it less, never more.
+    assert 0 < share < 0.35
