@@ -285,6 +285,9 @@ class Verify(_Model):
     tolerance: float = Field(default=0.0, ge=0, le=1)
     """Numbers with a fraction in two answers may differ by so much, relative to the larger one (and
     to 1, where both are smaller)."""
+    memory: tuple[Annotated[int, Field(ge=128, le=10240)], ...] = Field(default=(), strict=False)
+    """Sizes of a function's memory, in MB, for which starting is measured as well, with the share
+    of a processor that each brings."""
 
 
 class Layers(_Model):

@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from layerpack.blame import Cause, Step, find_cause
 from layerpack.cache import Cache
 from layerpack.compare import difference
-from layerpack.emulation import runtime_folder
-from layerpack.emulator.environment import Environment, Invocation
-from layerpack.emulator.sandbox import CannotIsolateError, Isolation, Program, Settings
 from layerpack.emulator.trees import Trees, unzip
 from layerpack.errors import VerificationError
 from layerpack.events import Events
+from layerpack.import_times import ImportTime
 from layerpack.interpreters import find_interpreter, interpreter_version
 from layerpack.manifest import Manifest
 from layerpack.output import Built
 from layerpack.payload import Payload
 from layerpack.recipe import Recipe
-from layerpack.units import sha256_file
+from layerpack.trial import Ran, Trial
 
-#: What is proven is the layers, not the function's configuration.
-_SETTINGS: Final = Settings(memory_mb=10240, timeout=300.0, tmp_mb=10240)
-_MODULE_SECONDS: Final = 60
-_IMPORTS: Final = Path(__file__).parent / "emulator" / "inside" / "imports.py"
 _NO_MODULES: Final = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ran:
-    """A workload in one tree: the answer's JSON, the type of its error (empty without one), and
-    what it took: initialisation (of the first workload in its environment), the first and the
-    second invocation in milliseconds, the most memory in MB."""
-
-    name: str
-    payload: str
-    error_type: str
-    init_ms: float | None
-    first_ms: float
-    second_ms: float | None
-    memory_mb: int
+# Of what is kept of the plain install's runs.
+_FORMAT: Final = 2
 
 
 def obstacle(recipe: Recipe) -> str:
@@ -85,36 +65,29 @@ class _Proof:
         self._cache = cache
         self._events = events
         self._scratch = scratch
-        self._interpreter = find_interpreter(built.recipe.profile) or Path()
-        self._client = runtime_folder(built.recipe.profile, cache, events)
-        self._isolation: Isolation = "namespaces"
-        self._printed = bytearray()
-        self._events_of = {
-            one.name: (self._recipe.folder / one.event).read_bytes()
-            for one in self._recipe.workloads
-        }
+        self._trial = Trial(built.recipe, cache=cache, events=events, scratch=scratch)
 
     def run(self, folder: Path, manifest: Manifest) -> dict[str, Any]:
         """The record. Raises VerificationError."""
         self._events.step("verifying: importing every module")
         packed = unzip(folder, manifest, self._scratch / "packed")
         modules = self._modules()
-        failed = self._failing(packed, modules)
+        failed = self._trial.failing(packed, modules)
         plain_failed: dict[str, str] = {}
         if failed:
             # Only what fails is of interest in the plain install.
-            plain_failed = self._failing(self._plain(), sorted(failed))
+            plain_failed = self._trial.failing(self._plain(), sorted(failed))
         for module, problem in failed.items():
             if module not in plain_failed:
                 self._raise_import(module, problem)
-        ran = self._workloads(packed)
+        record = self._workloads(packed)
         return {
             "state": "verified",
-            "isolation": self._isolation,
-            "python": interpreter_version(self._interpreter).split()[0],
+            "isolation": self._trial.isolation,
+            "python": interpreter_version(self._trial.interpreter).split()[0],
             "modules": len(modules),
             "not_importable": dict(sorted(plain_failed.items())),
-            "workloads": ran,
+            **record,
         }
 
     # Modules.
@@ -125,68 +98,52 @@ class _Proof:
         left = set(_top_level(payload))
         return sorted(set(_top_level(naive)) & left)
 
-    def _failing(self, trees: Trees, modules: Sequence[str]) -> dict[str, str]:
-        """Those that do not import, each with the reason."""
-        task = self._scratch / "imports"
-        if not task.exists():
-            task.mkdir()
-            shutil.copy(_IMPORTS, task / "layerpack_imports.py")
-        trees = replace(trees, task=task)
-        event = {"modules": list(modules), "at_once": os.cpu_count(), "seconds": _MODULE_SECONDS}
-        environment = self._environment(trees, "layerpack_imports.handler")
-        try:
-            answer = environment.invoke(json.dumps(event).encode())
-        finally:
-            environment.close()
-        if answer.error_type:
-            raise VerificationError(
-                f"the modules cannot be imported: {answer.payload.decode()}", "Try --no-verify."
-            )
-        failing: dict[str, str] = json.loads(answer.payload)
-        return failing
-
     def _raise_import(self, module: str, problem: str) -> None:
         self._events.step(f"looking for what keeps {module} from being imported")
 
         def breaks(payload: Payload) -> bool:
-            return module in self._failing(self._materialised(payload, "tried"), [module])
+            return module in self._trial.failing(self._materialised(payload, "tried"), [module])
 
         self._raise(f"{module} does not import any more: {problem}", self._cause(breaks))
 
     # Workloads.
 
-    def _workloads(self, packed: Trees) -> list[dict[str, Any]]:
+    def _workloads(self, packed: Trees) -> dict[str, Any]:
         if not self._recipe.workloads or self._built.function is None:
-            return []
+            return {"workloads": [], "imports": [], "memory": []}
         self._events.step("verifying: running the workloads on the layers")
-        ours = self._ran(packed)
+        ours = self._trial.ran(packed)
         self._events.step("verifying: running the workloads on the plain install")
-        plain = self._plain_ran()
-        record = []
+        plain = [Ran(**one) for one in self._of_plain("answers", self._ran_plain)]
+        workloads = []
         for one, other in zip(ours, plain, strict=True):
             problem = self._problem(one, other)
             if problem and other.error_type:
                 raise VerificationError(
-                    f"workload {one.name} fails on the plain install as well: {_failure(other)}",
+                    f"workload {one.name} fails on the plain install as well: {other.failure}",
                     _advice(other),
                 )
             if problem:
                 self._raise_workload(one.name, problem, other)
-            record.append(
-                {
-                    "name": one.name,
-                    "equal": one.payload == other.payload,
-                    "packed": _numbers(one),
-                    "plain": _numbers(other),
-                }
+            equal = one.payload == other.payload
+            workloads.append(
+                {"name": one.name, "equal": equal, "packed": one.numbers, "plain": other.numbers}
             )
-        return record
+        self._events.step("measuring what the function imports")
+        return {
+            "workloads": workloads,
+            "imports": self._imports(packed),
+            "memory": [self._with_memory(packed, size) for size in self._recipe.verify.memory],
+        }
+
+    def _ran_plain(self) -> list[dict[str, Any]]:
+        return [asdict(one) for one in self._trial.ran(self._plain())]
 
     def _problem(self, packed: Ran, plain: Ran) -> str:
         if packed.error_type:
-            return _failure(packed)
+            return packed.failure
         if plain.error_type:
-            return _failure(plain)
+            return plain.failure
         tolerance = self._recipe.verify.tolerance
         return difference(plain.payload.encode(), packed.payload.encode(), tolerance) or ""
 
@@ -194,42 +151,56 @@ class _Proof:
         self._events.step(f"looking for what changes the answer of workload {name}")
 
         def breaks(payload: Payload) -> bool:
-            (ran,) = self._ran(self._materialised(payload, "tried"), only=name)
+            (ran,) = self._trial.ran(self._materialised(payload, "tried"), only=name)
             return bool(self._problem(ran, plain))
 
         self._raise(f"workload {name}: {problem}", self._cause(breaks))
 
-    def _plain_ran(self) -> list[Ran]:
-        """The workloads on the plain install, which only change with it."""
+    # What it takes.
+
+    def _imports(self, packed: Trees) -> list[dict[str, Any]]:
+        """The tree of packages of the layers, and beside it the plain install's times."""
+        ours = self._trial.imports(packed)
+        kept = self._of_plain("imports", lambda: _as_dicts(self._trial.imports(self._plain())))
+        plain = dict(_by_path([ImportTime(**one) for one in kept]))
+        return [
+            {
+                "name": one.name,
+                "depth": one.depth,
+                "packed_ms": one.milliseconds,
+                "plain_ms": plain.get(path),
+            }
+            for one, (path, _) in zip(ours, _by_path(ours), strict=True)
+        ]
+
+    def _with_memory(self, packed: Trees, size: int) -> dict[str, Any]:
+        self._events.step(f"measuring with {size} MB")
+        ours = self._trial.with_memory(packed, size)
+
+        def of_plain() -> dict[str, Any]:
+            return asdict(self._trial.with_memory(self._plain(), size))
+
+        plain = Ran(**self._of_plain(f"memory {size}", of_plain))
+        return {"memory_mb": size, "packed": ours.numbers, "plain": plain.numbers}
+
+    def _of_plain(self, what: str, run: Callable[[], Any]) -> Any:
+        """What the plain install gives, which only changes with it (and this machine)."""
         entries = [(entry.path, entry.sha256) for entry in self._built.naive]
         function = [(entry.path, entry.sha256) for entry in self._built.function or ()]
-        version = interpreter_version(self._interpreter)
-        client = sha256_file(_IMPORTS.with_name("runtime.py"))
+        version = interpreter_version(self._trial.interpreter)
+        events = {k: v.decode(errors="replace") for k, v in self._trial.workloads.items()}
+        handler = self._recipe.function.handler if self._recipe.function else ""
         key = (
-            *(entries, function, version, self._isolation, client, os.cpu_count()),
-            [(name, event.decode(errors="replace")) for name, event in self._events_of.items()],
+            *(_FORMAT, what, entries, function, handler, events, version),
+            *(self._trial.isolation, os.cpu_count()),
         )
-        kept = self._cache.read_note("answers", *key)
-        if kept is not None:
-            return [Ran(**one) for one in kept]
-        ran = self._ran(self._plain())
-        if not any(one.error_type for one in ran):
-            self._cache.write_note([asdict(one) for one in ran], "answers", *key)
-        return ran
-
-    def _ran(self, trees: Trees, *, only: str = "") -> list[Ran]:
-        assert self._recipe.function is not None  # noqa: S101 (workloads need one)
-        ran = []
-        environment = self._environment(trees, self._recipe.function.handler)
-        try:
-            for name, event in self._events_of.items():
-                if only in ("", name):
-                    first = environment.invoke(event)
-                    second = None if first.error_type or only else environment.invoke(event)
-                    ran.append(_ran(name, first, second))
-        finally:
-            environment.close()
-        return ran
+        kept = self._cache.read_note("plain", *key)
+        if kept is None:
+            kept = run()
+            failed = isinstance(kept, list) and any(one.get("error_type") for one in kept)
+            if not failed:
+                self._cache.write_note(kept, "plain", *key)
+        return kept
 
     # Trees.
 
@@ -246,25 +217,6 @@ class _Proof:
         payload.materialise(home / "opt")
         Payload(self._built.function or ()).materialise(home / "task")
         return Trees(opt=home / "opt", task=home / "task")
-
-    def _environment(self, trees: Trees, handler: str) -> Environment:
-        program = Program(
-            name=self._recipe.name,
-            runtime=self._recipe.runtime,
-            handler=handler,
-            opt=trees.opt,
-            task=trees.task,
-            client=self._client,
-            interpreter=self._interpreter,
-        )
-        self._printed.clear()
-        if self._isolation == "namespaces":
-            try:
-                return Environment(program, _SETTINGS, "namespaces", self._printed.extend)
-            except CannotIsolateError as error:
-                self._events.note(f"verifying without isolation: {error}")
-                self._isolation = "process"
-        return Environment(program, _SETTINGS, "process", self._printed.extend)
 
     # Causes.
 
@@ -303,42 +255,18 @@ def _top_level(payload: Payload) -> Iterable[str]:
             yield name
 
 
-def _ran(name: str, first: Invocation, second: Invocation | None) -> Ran:
-    last = second or first
-    return Ran(
-        name=name,
-        payload=first.payload.decode(errors="replace"),
-        error_type=first.error_type,
-        init_ms=first.init_ms,
-        first_ms=first.duration_ms,
-        second_ms=second.duration_ms if second else None,
-        memory_mb=max(first.memory_mb, last.memory_mb),
-    )
+def _as_dicts(times: Iterable[ImportTime]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in times]
 
 
-def _numbers(ran: Ran) -> dict[str, float | None]:
-    def rounded(value: float | None) -> float | None:
-        return None if value is None else round(value, 1)
-
-    return {
-        "init_ms": rounded(ran.init_ms),
-        "first_ms": rounded(ran.first_ms),
-        "second_ms": rounded(ran.second_ms),
-        "memory_mb": ran.memory_mb,
-    }
-
-
-def _failure(ran: Ran) -> str:
-    """An error of the handler's, with the line of the function that raised it."""
-    try:
-        error = json.loads(ran.payload)
-        lines = [" ".join(line.split()) for line in error.get("stackTrace") or ()]
-        # The function's own last line tells its author more than the depth of a library.
-        own = [line for line in lines if "/task/" in line] or lines
-        where = f" ({own[-1]})" if own else ""
-        return f"{error['errorType']}: {error['errorMessage']}{where}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ran.error_type
+def _by_path(times: Iterable[ImportTime]) -> list[tuple[tuple[str, ...], float]]:
+    """Each with the names that lead to it."""
+    found = []
+    path: tuple[str, ...] = ()
+    for one in times:
+        path = (*path[: one.depth], one.name)
+        found.append((path, one.milliseconds))
+    return found
 
 
 def _advice(ran: Ran) -> str:

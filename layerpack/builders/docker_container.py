@@ -72,8 +72,7 @@ class Container:
         # In a thread, which is waited for also where this one is cancelled meanwhile: the engine
         # makes the container all the same, and only who knows its identity can remove it.
         with ThreadPoolExecutor(max_workers=1) as thread:
-            creating = thread.submit(self._create, platform)
-        creating.result()
+            thread.submit(self._create, platform).result()
         self._held = self._api.attach_socket(self._id, params={"stdin": 1, "stream": 1})
         self._api.start(self._id)
 

@@ -37,7 +37,8 @@ class Invocation:
     """How an event was answered.
 
     `payload` is JSON: the handler's answer, or Lambda's description of an error, whose type is
-    `error_type` (empty where there is none). Durations are in milliseconds; `init_ms` is None where
+    `error_type` (empty where there is none). `read_bytes` is what they read of files and mapped of
+    them since the environment began. Durations are in milliseconds; `init_ms` is None where
     the environment had been initialised before, or had to be within the invocation; `memory_mb` is
     the most that the function's processes took.
     """
@@ -49,6 +50,7 @@ class Invocation:
     billed_ms: int
     init_ms: float | None
     memory_mb: int
+    read_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,8 +104,19 @@ class Environment:
             answer = self._answered(self._life, request, began + self._settings.timeout)
         assert answer is not None  # noqa: S101 (there is a life where there is no answer yet)
         duration = (time.monotonic() - began) * 1000
-        memory = self._end_invocation(fatal=answer.fatal)
-        return self._reported(request, answer, duration, init_ms, memory)
+        memory, read = self._end_invocation(fatal=answer.fatal)
+        invocation = Invocation(
+            request=request.id,
+            payload=answer.payload,
+            error_type=answer.error_type,
+            duration_ms=duration,
+            billed_ms=math.ceil(duration + (init_ms or 0)),
+            init_ms=init_ms,
+            memory_mb=memory,
+            read_bytes=read,
+        )
+        self._report(invocation, fatal=answer.fatal)
+        return invocation
 
     @property
     def log_tail(self) -> bytes:
@@ -210,52 +223,35 @@ class Environment:
         self._say(f"RequestId: {request.id} Error: {reason}\n{kind}\n")
         return _described(kind, f"RequestId: {request.id} Error: {reason}", fatal=True)
 
-    def _end_invocation(self, *, fatal: bool) -> int:
-        """The most memory that was taken, in MB."""
+    def _end_invocation(self, *, fatal: bool) -> tuple[int, int]:
+        """The most memory that was taken, in MB, and the bytes that were read."""
         life = self._life
         assert life is not None  # noqa: S101 (an invocation begins one)
         life.watch.look()
         life.output.flush()
-        peak = life.watch.peak
+        peak, read = life.watch.peak, life.watch.read
         if fatal:
             life.end()
             self._life = None
-        return math.ceil(peak / _MB)
+        return min(math.ceil(peak / _MB), self._settings.memory_mb), read
 
-    def _reported(
-        self,
-        request: Request,
-        answer: _Answer,
-        duration: float,
-        init_ms: float | None,
-        memory: int,
-    ) -> Invocation:
-        billed = math.ceil(duration + (init_ms or 0))
-        memory = min(memory, self._settings.memory_mb)
+    def _report(self, invocation: Invocation, *, fatal: bool) -> None:
+        """Lambda's last lines on an invocation."""
         parts = [
-            f"REPORT RequestId: {request.id}",
-            f"Duration: {duration:.2f} ms",
-            f"Billed Duration: {billed} ms",
+            f"REPORT RequestId: {invocation.request}",
+            f"Duration: {invocation.duration_ms:.2f} ms",
+            f"Billed Duration: {invocation.billed_ms} ms",
             f"Memory Size: {self._settings.memory_mb} MB",
-            f"Max Memory Used: {memory} MB",
+            f"Max Memory Used: {invocation.memory_mb} MB",
         ]
-        if init_ms is not None:
-            parts.append(f"Init Duration: {init_ms:.2f} ms")
-        if answer.fatal:
-            timed_out = answer.error_type == "Sandbox.Timedout"
+        if invocation.init_ms is not None:
+            parts.append(f"Init Duration: {invocation.init_ms:.2f} ms")
+        if fatal:
+            timed_out = invocation.error_type == "Sandbox.Timedout"
             parts.append("Status: timeout" if timed_out else "Status: error")
             if not timed_out:
-                parts.append(f"Error Type: {answer.error_type}")
-        self._say(f"END RequestId: {request.id}\n" + "\t".join(parts) + "\t\n")
-        return Invocation(
-            request=request.id,
-            payload=answer.payload,
-            error_type=answer.error_type,
-            duration_ms=duration,
-            billed_ms=billed,
-            init_ms=init_ms,
-            memory_mb=memory,
-        )
+                parts.append(f"Error Type: {invocation.error_type}")
+        self._say(f"END RequestId: {invocation.request}\n" + "\t".join(parts) + "\t\n")
 
     def _say(self, line: str) -> None:
         self._log(line.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +15,12 @@ _SECONDS: Final = 0.02
 
 class MemoryWatch:
     """Looks at a process and all that descend from it; `on_limit` is called once when they take
-    more than `limit` bytes. `peak` is the most that they took, in bytes."""
+    more than `limit` bytes. `peak` is the most that they took, `read` what they read of files and
+    mapped of them, in bytes."""
 
     def __init__(self, process: int, limit: int, on_limit: Callable[[], None]) -> None:
         self.peak = 0
+        self.read = 0
         self._process = process
         self._limit = limit
         self._on_limit = on_limit
@@ -30,14 +33,12 @@ class MemoryWatch:
         self._end.set()
         self._thread.join()
 
-    def reset(self) -> None:
-        """Forget the peak: what was taken before is of another invocation."""
-        self.peak = 0
-
     def look(self) -> None:
         """Look now."""
-        used, reclaimable = memory_of(descendants(self._process))
+        processes = descendants(self._process)
+        used, reclaimable = memory_of(processes)
         self.peak = max(self.peak, used + reclaimable)
+        self.read = max(self.read, reclaimable + bytes_read_by(processes))
         if used > self._limit and not self._end.is_set():
             self._end.set()
             self._on_limit()
@@ -65,6 +66,16 @@ def descendants(process: int) -> set[int]:
         waiting += [child for child in children if child not in found]
         found.update(children)
     return found
+
+
+def bytes_read_by(processes: set[int]) -> int:
+    """Bytes that the processes asked for by system calls, pipes and sockets included."""
+    total = 0
+    for process in processes:
+        with suppress(OSError, ValueError):
+            text = (_PROC / str(process) / "io").read_text(encoding="ascii")
+            total += int(text.partition("rchar: ")[2].partition("\n")[0])
+    return total
 
 
 def memory_of(processes: set[int]) -> tuple[int, int]:

@@ -209,7 +209,7 @@ def _small_bar(share: float) -> _Cell:
 
 
 def _tables(report: SizeReport) -> str:
-    makers = (_starts, _distributions, _zips, _passes, _paged, _largest, _remarks)
+    makers = (_starts, _imports, _distributions, _zips, _passes, _paged, _largest, _remarks)
     return "".join(maker(report) for maker in makers)
 
 
@@ -299,11 +299,28 @@ def _starts(report: SizeReport) -> str:
             _time(item.first_ms),
             _time(item.second_ms),
             _count(item.memory_mb),
+            _Cell(html=f"{item.read_mb:,.1f}", figure=item.read_mb),
         )
         for item in report.starts
     ]
-    columns = "Workload|In|>Init, ms|>First, ms|>Second, ms|>Memory, MB"
+    columns = "Workload|In|>Init, ms|>First, ms|>Second, ms|>Memory, MB|>Read, MB"
     return _table("starts", "Start, when it was verified", columns, rows)
+
+
+def _imports(report: SizeReport) -> str:
+    rows = [
+        (
+            _Cell(
+                html=f'<code style="padding-left:{1.5 * item.depth}em">{escape(item.name)}</code>',
+                kind="path",
+            ),
+            _time(item.packed_ms),
+            _time(item.plain_ms),
+        )
+        for item in report.imports
+    ]
+    columns = "Package|>In the layers, ms|>In a plain install, ms"
+    return _table("imports", "What the function imports", columns, rows)
 
 
 def _largest(report: SizeReport) -> str:

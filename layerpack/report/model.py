@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from layerpack.errors import LimitError
 from layerpack.manifest import (
@@ -18,6 +17,13 @@ from layerpack.manifest import (
 )
 from layerpack.report.advice import Advice, advise, function_files
 from layerpack.report.limit_use import LimitUse, limit_uses
+from layerpack.report.proof import (
+    ImportTimes,
+    StartTimes,
+    import_times,
+    proof_line,
+    start_times,
+)
 from layerpack.units import human_size
 
 LARGEST = 15
@@ -110,22 +116,6 @@ class PagedSize:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StartTimes:
-    """What a workload took at verification, in one `tree` (`layers` or `plain install`).
-
-    Milliseconds of initialisation (None but for the first workload), of its first and its second
-    invocation (None where it fails), and the most memory, in MB.
-    """
-
-    workload: str
-    tree: str
-    init_ms: float | None
-    first_ms: float
-    second_ms: float | None
-    memory_mb: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RemarkGroup:
     """All remarks of one pass with one action and one reason: how many, bytes before and after."""
 
@@ -164,6 +154,7 @@ class SizeReport:
     proof: str = ""
     """One line on what was verified, or why it was not; empty for a build that does not tell."""
     starts: tuple[StartTimes, ...] = ()
+    imports: tuple[ImportTimes, ...] = ()
 
     @property
     def over(self) -> tuple[LimitUse, ...]:
@@ -254,8 +245,9 @@ def size_report(
         remarks=group_remarks(inventory.remarks),
         advice=advise(manifest, inventory, (use for use in uses if use.excess)),
         notes=manifest.notes,
-        proof=_proof(manifest.verified),
-        starts=_starts(manifest.verified),
+        proof=proof_line(manifest.verified),
+        starts=start_times(manifest.verified),
+        imports=import_times(manifest.verified),
     )
 
 
@@ -318,31 +310,6 @@ def _zip(
         zipped_bytes=record.zipped_bytes,
         limit=limit,
         distributions=distributions,
-    )
-
-
-def _proof(verified: Mapping[str, Any]) -> str:
-    if verified.get("state") != "verified":
-        return f"not verified: {verified['reason']}" if verified else ""
-    failing = len(verified["not_importable"])
-    told = f"verified: {verified['modules'] - failing} modules import"
-    if failing:
-        told += f" ({failing} do not, nor do they in a plain install)"
-    workloads = verified["workloads"]
-    if workloads:
-        differing = sum(not one["equal"] for one in workloads)
-        answers = f"; {len(workloads)} workloads answer as in a plain install"
-        told += answers + (f", {differing} within the tolerance" if differing else "")
-    if verified["isolation"] != "namespaces":
-        told += "; without isolation"
-    return told
-
-
-def _starts(verified: Mapping[str, Any]) -> tuple[StartTimes, ...]:
-    return tuple(
-        StartTimes(workload=workload["name"], tree=tree, **workload[side])
-        for workload in verified.get("workloads", ())
-        for side, tree in (("packed", "layers"), ("plain", "plain install"))
     )
 
 

@@ -14,7 +14,8 @@ _BAR = 18
 _SMALL_BAR = 12
 _DISTRIBUTIONS = 15
 _LIBRARIES = 5
-_WORKLOADS = 3
+_WORKLOADS = 4
+_IMPORTS = 12
 
 
 def print_size_report(report: SizeReport, console: Console) -> None:
@@ -48,6 +49,7 @@ def print_size_report(report: SizeReport, console: Console) -> None:
             table.add_row(path, human_size(file.zipped), human_size(file.size))
         parts.print_table(table, console)
     _starts(report, console)
+    _imports(report, console)
     _advice(report, console)
     if report.notes:
         console.print()
@@ -176,7 +178,7 @@ def _paged(report: SizeReport, console: Console) -> None:
 def _starts(report: SizeReport, console: Console) -> None:
     if not report.starts:
         return
-    table = parts.new_table("Workload", "In", ">Init", ">First", ">Second", ">Memory")
+    table = parts.new_table("Workload", "In", ">Init", ">First", ">Second", ">Memory", ">Read")
     for item in report.starts[: 2 * _WORKLOADS]:
         table.add_row(
             parts.plain(item.workload),
@@ -185,9 +187,24 @@ def _starts(report: SizeReport, console: Console) -> None:
             parts.milliseconds(item.first_ms),
             parts.milliseconds(item.second_ms),
             f"{item.memory_mb} MB",
+            f"{item.read_mb:.0f} MB",
         )
     parts.print_table(table, console)
     parts.print_more(console, len(report.starts) // 2 - _WORKLOADS, "workload")
+
+
+def _imports(report: SizeReport, console: Console) -> None:
+    if not report.imports:
+        return
+    table = parts.new_table("Imports", ">Layers", ">Plain install")
+    for item in report.imports[:_IMPORTS]:
+        table.add_row(
+            parts.plain("  " * item.depth + item.name),
+            parts.milliseconds(item.packed_ms),
+            parts.milliseconds(item.plain_ms),
+        )
+    parts.print_table(table, console)
+    parts.print_more(console, len(report.imports) - _IMPORTS, "package")
 
 
 def _advice(report: SizeReport, console: Console) -> None:

@@ -1,0 +1,175 @@
+"""A recipe's function tried out in a tree: its workloads, its imports, and what they take."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from layerpack.cache import Cache
+from layerpack.emulation import runtime_folder
+from layerpack.emulator.environment import Environment, Invocation
+from layerpack.emulator.processor import MB_A_PROCESSOR
+from layerpack.emulator.sandbox import CannotIsolateError, Isolation, Program, Settings
+from layerpack.emulator.trees import Trees
+from layerpack.errors import VerificationError
+from layerpack.events import Events
+from layerpack.import_times import ImportTime, import_tree
+from layerpack.interpreters import find_interpreter
+from layerpack.recipe import Recipe
+
+#: What is proven is the layers, not the function's configuration.
+_SETTINGS: Final = Settings(memory_mb=10240, timeout=300.0, tmp_mb=10240)
+_MODULE_SECONDS: Final = 60
+_IMPORTS: Final = Path(__file__).parent / "emulator" / "inside" / "imports.py"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """A workload in one tree: the answer's JSON, and the type of its error (empty without one).
+
+    What it took: milliseconds of initialisation (of the first workload in its environment; None
+    for others), of the first and the second invocation; the most memory and what was read or
+    mapped of files, both in MB, until then.
+    """
+
+    name: str
+    payload: str
+    error_type: str
+    init_ms: float | None
+    first_ms: float
+    second_ms: float | None
+    memory_mb: int
+    read_mb: float
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """What it took, for the manifest."""
+        return {
+            "init_ms": _rounded(self.init_ms),
+            "first_ms": _rounded(self.first_ms),
+            "second_ms": _rounded(self.second_ms),
+            "memory_mb": self.memory_mb,
+            "read_mb": self.read_mb,
+        }
+
+    @property
+    def failure(self) -> str:
+        """The handler's error, with the line of the function that it comes from."""
+        try:
+            error = json.loads(self.payload)
+            lines = [" ".join(line.split()) for line in error.get("stackTrace") or ()]
+            # The function's own last line tells its author more than the depth of a library.
+            own = [line for line in lines if "/task/" in line] or lines
+            where = f" ({own[-1]})" if own else ""
+            return f"{error['errorType']}: {error['errorMessage']}{where}"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return self.error_type
+
+
+class Trial:
+    """Runs a recipe's function in trees; `scratch` is a folder for its own files."""
+
+    def __init__(self, recipe: Recipe, *, cache: Cache, events: Events, scratch: Path) -> None:
+        self._recipe = recipe
+        self._scratch = scratch
+        self._events = events
+        self._client = runtime_folder(recipe.profile, cache, events)
+        self._printed = bytearray()
+        self.interpreter = find_interpreter(recipe.profile) or Path()
+        self.isolation: Isolation = "namespaces"
+        self.workloads = {
+            one.name: (recipe.folder / one.event).read_bytes() for one in recipe.workloads
+        }
+
+    def failing(self, trees: Trees, modules: list[str]) -> dict[str, str]:
+        """The modules that do not import, each with the reason. Raises VerificationError."""
+        task = self._scratch / "imports"
+        if not task.exists():
+            task.mkdir()
+            shutil.copy(_IMPORTS, task / "layerpack_imports.py")
+        event = {"modules": modules, "at_once": os.cpu_count(), "seconds": _MODULE_SECONDS}
+        handler = "layerpack_imports.handler"
+        environment = self._environment(replace(trees, task=task), handler, _SETTINGS)
+        try:
+            answer = environment.invoke(json.dumps(event).encode())
+        finally:
+            environment.close()
+        if answer.error_type:
+            raise VerificationError(
+                f"the modules cannot be imported: {answer.payload.decode()}", "Try --no-verify."
+            )
+        failing: dict[str, str] = json.loads(answer.payload)
+        return failing
+
+    def ran(self, trees: Trees, *, only: str = "") -> list[Ran]:
+        """Every workload, or only one, invoked twice in one environment."""
+        return self._invoked(trees, _SETTINGS, only=only)
+
+    def with_memory(self, trees: Trees, memory_mb: int) -> Ran:
+        """The first workload with the memory of a function's, and the processor that it brings."""
+        settings = replace(_SETTINGS, memory_mb=memory_mb, processors=memory_mb / MB_A_PROCESSOR)
+        (ran,) = self._invoked(trees, settings, only=next(iter(self.workloads)), twice=True)
+        return ran
+
+    def imports(self, trees: Trees) -> tuple[ImportTime, ...]:
+        """What the function imports, and how long that takes."""
+        settings = replace(_SETTINGS, variables={"PYTHONPROFILEIMPORTTIME": "1"})
+        self._invoked(trees, settings, only=next(iter(self.workloads)))
+        return import_tree(self._printed.decode(errors="replace"))
+
+    def _invoked(
+        self, trees: Trees, settings: Settings, *, only: str = "", twice: bool = False
+    ) -> list[Ran]:
+        assert self._recipe.function is not None  # noqa: S101 (workloads need one)
+        ran = []
+        environment = self._environment(trees, self._recipe.function.handler, settings)
+        try:
+            for name, event in self.workloads.items():
+                if only in ("", name):
+                    first = environment.invoke(event)
+                    again = not first.error_type and (twice or not only)
+                    ran.append(_ran(name, first, environment.invoke(event) if again else None))
+        finally:
+            environment.close()
+        return ran
+
+    def _environment(self, trees: Trees, handler: str, settings: Settings) -> Environment:
+        program = Program(
+            name=self._recipe.name,
+            runtime=self._recipe.runtime,
+            handler=handler,
+            opt=trees.opt,
+            task=trees.task,
+            client=self._client,
+            interpreter=self.interpreter,
+        )
+        self._printed.clear()
+        if self.isolation == "namespaces":
+            try:
+                return Environment(program, settings, "namespaces", self._printed.extend)
+            except CannotIsolateError as error:
+                self._events.note(f"verifying without isolation: {error}")
+                self.isolation = "process"
+        return Environment(program, settings, "process", self._printed.extend)
+
+
+def _ran(name: str, first: Invocation, second: Invocation | None) -> Ran:
+    last = second or first
+    return Ran(
+        name=name,
+        payload=first.payload.decode(errors="replace"),
+        error_type=first.error_type,
+        init_ms=first.init_ms,
+        first_ms=first.duration_ms,
+        second_ms=second.duration_ms if second else None,
+        memory_mb=max(first.memory_mb, last.memory_mb),
+        read_mb=round(last.read_bytes / 1e6, 1),
+    )
+
+
+def _rounded(value: Any) -> float | None:
+    return None if value is None else round(float(value), 1)
