@@ -20,7 +20,7 @@ from layerpack.emulator.environment import Environment
 from layerpack.emulator.http_api import LARGEST_EVENT, HttpFront
 from layerpack.emulator.pool import Pool
 from layerpack.emulator.processor import MB_A_PROCESSOR
-from layerpack.emulator.sandbox import CannotIsolateError, Program, Settings
+from layerpack.emulator.sandbox import ISOLATIONS, CannotIsolateError, Program, Settings
 from layerpack.emulator.trees import unzip_build
 from layerpack.errors import BuildToolError, UsageError
 from layerpack.events import Events
@@ -32,7 +32,7 @@ from layerpack.payload import PYTHON
 from layerpack.units import folder_aside, key_of
 
 #: What is asked for; `auto` takes what this machine can do.
-Wanted = Literal["auto", "namespaces", "process"]
+Wanted = Literal["auto", "namespaces", "bubblewrap", "process"]
 _PACKAGES: Final = "runtime_client.txt"
 _WHOLE: Final = f"{PYTHON}/awslambdaric/__init__.py"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -123,20 +123,22 @@ def open_environment(
 
     Raises BuildToolError where the isolation that is asked for cannot be had.
     """
-    why = "as asked for"
-    if wanted != "process":
-        try:
-            return Environment(program, settings, "namespaces", log)
-        except CannotIsolateError as error:
-            why = f"the kernel refuses namespaces: {error}"
-    if wanted == "namespaces":
+    why = ["as asked for"] if wanted == "process" else []
+    for isolation in ISOLATIONS:
+        if wanted in ("auto", isolation):
+            try:
+                return Environment(program, settings, isolation, log)
+            except CannotIsolateError as error:
+                why.append(f"{isolation}: {error}")
+    if wanted not in ("auto", "process"):
         hint = "Allow unprivileged user namespaces, or use --isolation process."
-        raise BuildToolError(f"the function cannot be isolated: {why}", hint)
+        raise BuildToolError(f"the function cannot be isolated ({'; '.join(why)})", hint)
     if not settings.network:
         raise BuildToolError(
-            f"the function cannot be cut off the network: {why}", "Leave --no-network out."
+            f"the function cannot be cut off the network ({'; '.join(why)})",
+            "Leave --no-network out.",
         )
-    events.warn(f"{_NOT_IMITATED} ({why})")
+    events.warn(f"{_NOT_IMITATED} ({'; '.join(why)})")
     return Environment(program, settings, "process", log)
 
 

@@ -13,7 +13,7 @@ from layerpack.cache import Cache
 from layerpack.emulation import runtime_folder
 from layerpack.emulator.environment import Environment, Invocation
 from layerpack.emulator.processor import MB_A_PROCESSOR
-from layerpack.emulator.sandbox import CannotIsolateError, Isolation, Program, Settings
+from layerpack.emulator.sandbox import ISOLATIONS, CannotIsolateError, Isolation, Program, Settings
 from layerpack.emulator.trees import Trees
 from layerpack.errors import VerificationError
 from layerpack.events import Events
@@ -148,13 +148,14 @@ class Trial:
             interpreter=self.interpreter,
         )
         self._printed.clear()
-        if self.isolation == "namespaces":
+        while True:
             try:
-                return Environment(program, settings, "namespaces", self._printed.extend)
+                return Environment(program, settings, self.isolation, self._printed.extend)
             except CannotIsolateError as error:
-                self._events.note(f"verifying without isolation: {error}")
-                self.isolation = "process"
-        return Environment(program, settings, "process", self._printed.extend)
+                self._events.note(f"{self.isolation} cannot be had here: {error}")
+                # The next best one, and then none.
+                after = (*ISOLATIONS, "process")
+                self.isolation = after[after.index(self.isolation) + 1]
 
 
 def _ran(name: str, first: Invocation, second: Invocation | None) -> Ran:

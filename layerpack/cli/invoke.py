@@ -17,6 +17,7 @@ class IsolationOption(StrEnum):
 
     AUTO = "auto"
     NAMESPACES = "namespaces"
+    BUBBLEWRAP = "bubblewrap"
     PROCESS = "process"
 
 
@@ -34,7 +35,7 @@ Variables = Annotated[
 ]
 Isolation = Annotated[
     IsolationOption,
-    typer.Option(help="Linux namespaces, a plain process, or what this machine can do."),
+    typer.Option(help="Linux namespaces, by bubblewrap, a plain process, or what can be had."),
 ]
 
 

@@ -1,13 +1,14 @@
 """Where a function runs: a process that finds what it would find on Lambda, as far as can be.
 
-Namespaces of the kernel's need no root; where they are refused, a plain process must do, and says
-what is different.
+Namespaces of the kernel's need no root. Some systems refuse them to all programs but bubblewrap;
+where that is not there either, a plain process must do, and it is told what is different.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from layerpack.emulator.bubblewrap import bubblewrap_options
 from layerpack.errors import BuildToolError
 
 _INSIDE: Final = Path(__file__).with_name("inside")
@@ -38,8 +40,12 @@ _SEARCH_PATH: Final = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 _HOST_FOLDERS: Final = ("/usr", "/etc", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _START_SECONDS: Final = 10.0
+# Nothing of the machine's or the user's but the standard library.
+_BARE: Final = ("-I", "-S", "-B")
 
-Isolation = Literal["namespaces", "process"]
+Isolation = Literal["namespaces", "bubblewrap", "process"]
+#: Those that isolate, the best first.
+ISOLATIONS: Final[tuple[Isolation, ...]] = ("namespaces", "bubblewrap")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,21 +111,63 @@ def start(program: Program, settings: Settings, isolation: Isolation) -> Running
     scratch = tempfile.TemporaryDirectory(prefix="layerpack-")
     try:
         if isolation == "namespaces":
-            return _in_namespaces(program, settings, scratch)
+            return _isolated(program, settings, scratch)
+        if isolation == "bubblewrap":
+            found = shutil.which("bwrap")
+            if found is None:
+                raise CannotIsolateError("there is no bwrap on PATH")
+            return _isolated(program, settings, scratch, bubblewrap=Path(found))
         return _as_process(program, settings, scratch)
     except BaseException:
         scratch.cleanup()
         raise
 
 
-def _in_namespaces(
-    program: Program, settings: Settings, scratch: tempfile.TemporaryDirectory[str]
+def _isolated(
+    program: Program,
+    settings: Settings,
+    scratch: tempfile.TemporaryDirectory[str],
+    *,
+    bubblewrap: Path | None = None,
 ) -> Running:
-    root = Path(scratch.name) / "root"
-    root.mkdir()
+    """In namespaces that we make, or that bubblewrap makes."""
+    specification = _specification(program, settings, Path(scratch.name))
+    file = Path(scratch.name) / "specification.json"
+    file.write_text(json.dumps(specification), encoding="utf-8")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        script = _INSIDE / "namespaces.py"
+        command: list[Any] = [program.interpreter, *_BARE, script, file, theirs.fileno()]
+        if bubblewrap is not None:
+            files = {f"/var/rapid/{path.name}": path for path in (script, file)}
+            command = [bubblewrap, *bubblewrap_options(specification, files)]
+            command += [f"/var/lang/bin/{program.interpreter.name}", *_BARE, *files]
+            command += [theirs.fileno(), "entered"]
+        process = _popen(command, environment={}, folder=Path("/"), pass_fds=(theirs.fileno(),))
+        theirs.close()
+        ours.settimeout(_START_SECONDS)
+        try:
+            text, descriptors, _, _ = socket.recv_fds(ours, 65536, 1)
+        except TimeoutError:
+            text, descriptors = b'{"error": "it did not start"}', []
+            process.kill()
+    if descriptors:
+        listener = socket.socket(fileno=descriptors[0])
+        return Running(process=process, listener=listener, scratch=scratch)
+    output, _ = process.communicate()
+    try:
+        reason = str(json.loads(text)["error"])
+    except ValueError:
+        reason = output.decode(errors="replace").strip() or f"it ended with {process.returncode}"
+    raise CannotIsolateError(reason)
+
+
+def _specification(program: Program, settings: Settings, scratch: Path) -> dict[str, Any]:
+    """What is where in the sandbox, and what runs there: see inside/namespaces.py."""
+    (scratch / "root").mkdir()
+    (scratch / "empty").mkdir()
+    (scratch / "passwd").write_text(_PASSWD, encoding="ascii")
     prefix = program.interpreter.resolve().parent.parent
-    empty = Path(scratch.name) / "empty"
-    empty.mkdir()
     binds = [
         *((name, name) for name in _HOST_FOLDERS if _is_own_folder(name)),
         (str(prefix), "/var/lang"),
@@ -127,22 +175,29 @@ def _in_namespaces(
         (str(program.opt), "/opt"),
         (str(program.task), "/var/task"),
         (str(_INSIDE / "runtime.py"), _BOOTSTRAP),
+        (str(scratch / "passwd"), "/etc/passwd"),
     ]
     # What is installed beside the interpreter is not in the runtime.
     binds += [
-        (str(empty), f"/var/lang/lib/{program.runtime}/{name}")
+        (str(scratch / "empty"), f"/var/lang/lib/{program.runtime}/{name}")
         for name in ("site-packages", "dist-packages")
         if (prefix / "lib" / program.runtime / name).is_dir()
     ]
-    passwd = Path(scratch.name) / "passwd"
-    passwd.write_text(_PASSWD, encoding="ascii")
-    binds.append((str(passwd), "/etc/passwd"))
-    specification: dict[str, Any] = {
+    places = {
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LD_LIBRARY_PATH": ":".join(LIBRARY_PATH),
+        "PATH": _SEARCH_PATH,
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:PORT",
+    }
+    return {
         "host": os.getpid(),
-        "root": str(root),
+        "root": str(scratch / "root"),
         "binds": binds,
         "links": {
-            name: str(Path(name).readlink()) for name in _HOST_FOLDERS if Path(name).is_symlink()
+            str(path): str(path.readlink())
+            for path in map(Path, _HOST_FOLDERS)
+            if path.is_symlink()
         },
         "devices": [name for name in _DEVICES if Path("/dev", name).exists()],
         "tmp_bytes": settings.tmp_mb * 2**20,
@@ -155,53 +210,9 @@ def _in_namespaces(
             _BOOTSTRAP,
             *("/var/task", f"/opt/{program.site}", "/opt/python", "/var/runtime"),
         ],
-        "environment": _variables(
-            program,
-            settings,
-            {
-                "LAMBDA_RUNTIME_DIR": "/var/runtime",
-                "LAMBDA_TASK_ROOT": "/var/task",
-                "LD_LIBRARY_PATH": ":".join(LIBRARY_PATH),
-                "PATH": _SEARCH_PATH,
-                "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:PORT",
-            },
-        ),
+        "environment": _variables(program, settings, places),
         "with_port": ["AWS_LAMBDA_RUNTIME_API"],
     }
-    file = Path(scratch.name) / "specification.json"
-    file.write_text(json.dumps(specification), encoding="utf-8")
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = _popen(
-            [
-                program.interpreter,
-                "-I",
-                "-S",
-                "-B",
-                _INSIDE / "namespaces.py",
-                file,
-                theirs.fileno(),
-            ],
-            environment={},
-            folder=Path("/"),
-            pass_fds=(theirs.fileno(),),
-        )
-        theirs.close()
-        ours.settimeout(_START_SECONDS)
-        try:
-            text, descriptors, _, _ = socket.recv_fds(ours, 65536, 1)
-        except TimeoutError:
-            text, descriptors = b'{"error": "it did not start"}', []
-    if descriptors:
-        return Running(
-            process=process, listener=socket.socket(fileno=descriptors[0]), scratch=scratch
-        )
-    output, _ = process.communicate()
-    try:
-        reason = str(json.loads(text)["error"])
-    except ValueError:
-        reason = output.decode(errors="replace").strip() or f"it ended with {process.returncode}"
-    raise CannotIsolateError(reason)
 
 
 def _is_own_folder(name: str) -> bool:

@@ -51,7 +51,7 @@ def proof_line(verified: Mapping[str, Any]) -> str:
         differing = sum(not one["equal"] for one in workloads)
         answers = f"; {len(workloads)} workloads answer as in a plain install"
         told += answers + (f", {differing} within the tolerance" if differing else "")
-    if verified["isolation"] != "namespaces":
+    if verified["isolation"] == "process":
         told += "; without isolation"
     return told
 

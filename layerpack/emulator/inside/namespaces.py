@@ -1,7 +1,8 @@
 """Runs first inside a sandbox: makes namespaces with Lambda's files in them, and starts a program.
 
 Imports nothing of layerpack, is imported by nothing, and runs on Python 3.9 or later. Called as
-`python namespaces.py SPECIFICATION CHANNEL`: a JSON file, and the number of an open Unix socket.
+`python namespaces.py SPECIFICATION CHANNEL [entered]`: a JSON file, and the number of an open Unix
+socket; `entered` where another program has made the namespaces already.
 The JSON holds `host` (the process that started this one), `root` (an empty folder), `binds` ([from,
 to] pairs, mounted read-only), `links` (path -> target), `devices`, `tmp_bytes`, `network` (whether
 the host's is shared), `uid` and `gid` to have in it, `folder` to start in, `command`, and
@@ -187,6 +188,12 @@ def main() -> None:
     """See above."""
     specification = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     channel = socket.socket(fileno=int(sys.argv[2]))
+    if len(sys.argv) > 3:
+        with listen(network=True) as server:
+            port = server.getsockname()[1]
+            socket.send_fds(channel, [b"{}"], [server.fileno()])
+        channel.close()
+        start(specification, port)
     try:
         die_with_parent()
         if os.getppid() != specification["host"]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from layerpack.emulator.environment import Environment, Invocation
-from layerpack.emulator.sandbox import Program
+from layerpack.emulator.sandbox import ISOLATIONS, Isolation, Program
 from tests.integration.emulator.conftest import Log, program_in, started
 
 _REPORT = re.compile(
@@ -86,11 +86,12 @@ answer = {
 """
 
 
+@pytest.mark.parametrize("isolation", ISOLATIONS)
 def test_the_function_finds_what_lambda_has(
-    program: Program, monkeypatch: pytest.MonkeyPatch
+    program: Program, monkeypatch: pytest.MonkeyPatch, isolation: Isolation
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobody's business")
-    environment = started(program, Log(), tmp_mb=600, variables={"MODE": "test"})
+    environment = started(program, Log(), isolation, tmp_mb=600, variables={"MODE": "test"})
     try:
         found = run(environment, FINDS)
     finally:
@@ -125,13 +126,14 @@ def test_a_variable_of_the_users_replaces_the_layers_path(program: Program) -> N
         environment.close()
 
 
+@pytest.mark.parametrize("isolation", ISOLATIONS)
 @pytest.mark.parametrize("network", [True, False])
-def test_the_network_can_be_cut_off(program: Program, network: bool) -> None:
+def test_the_network_can_be_cut_off(program: Program, network: bool, isolation: Isolation) -> None:
     code = (
         "import socket\nserver = socket.create_server(('127.0.0.1', 0))\n"
         "answer = [name for _, name in socket.if_nameindex()]"
     )
-    environment = started(program, Log(), network=network)
+    environment = started(program, Log(), isolation, network=network)
     try:
         names = run(environment, code)
     finally:
@@ -238,8 +240,9 @@ def test_what_is_printed_comes_in_its_place_however_much_it_is(program: Program)
     assert rest.count("x" * 1023 + "\n") == 1
 
 
-def test_nothing_is_left_behind(program: Program, tmp_path: Path) -> None:
-    environment = started(program, Log())
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_nothing_is_left_behind(program: Program, isolation: Isolation) -> None:
+    environment = started(program, Log(), isolation)
     code = (
         "import subprocess\nanswer = subprocess.Popen(['sleep', '987'], start_new_session=True).pid"
     )
