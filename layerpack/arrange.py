@@ -6,6 +6,8 @@ It is to the pages of libraries what the lock is to versions, and lies beside it
 from __future__ import annotations
 
 import platform
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +30,17 @@ class Arranged:
 
 
 def current_recording(
-    payload: Payload, context: PassContext, *, locked: bool, cache: Cache, events: Events
+    payload: Payload,
+    context: PassContext,
+    *,
+    locked: bool,
+    cache: Cache,
+    events: Events,
+    provided: Callable[[], Path | None] = lambda: None,
 ) -> Arranged:
     """The recording for a payload that is about to be paged.
+
+    `provided` gives the folder of the packages that the runtime brings, where it can be had.
 
     One that no longer holds is made anew, and written beside the recipe, unless a workload fails.
     Where none can be made (another architecture, no interpreter, `locked`), the old one serves:
@@ -64,6 +74,7 @@ def current_recording(
             interpreter=context.interpreter or Path(),
             libraries=libraries,
             scratch=scratch,
+            provided=provided() if _uses_provided(context) else None,
         )
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
@@ -84,6 +95,16 @@ def _write(recording: Recording, path: Path, events: Events) -> None:
         events.warn(f"{path} cannot be written ({error.strerror}): the next build records again")
     else:
         events.note(f"wrote {path}")
+
+
+def _uses_provided(context: PassContext) -> bool:
+    """Whether the function may import what the runtime brings, such as boto3."""
+    if context.recipe.strip.runtime_provided:
+        return True
+    names = "|".join(name.replace("-", "_") for name in context.profile.distributions)
+    words = re.compile(rf"\b({names}|dateutil)\b".encode())
+    sources = (entry.source for entry in context.function if entry.path.endswith(".py"))
+    return any(words.search(source.read_bytes()) for source in sources)
 
 
 def _obstacle(context: PassContext) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layerpack.builders.api import Builder
-from layerpack.errors import ResolveError
+from layerpack.errors import BuildToolError, ResolveError
 from layerpack.events import Events
 from layerpack.lock import Lock
 from layerpack.recipe import Recipe
@@ -34,7 +34,14 @@ def update_lock(
         on_step=events.step,
         inside=Inside(pip_compile=compiler, image=builder.image) if builder and compiler else None,
     )
-    lock.write(recipe.lock_path)
+    try:
+        lock.write(recipe.lock_path)
+    except OSError as error:
+        raise BuildToolError(
+            f"{recipe.lock_path} cannot be written: {error.strerror}",
+            "The lock lies beside its recipe: make the folder writable, or lock a copy of it and "
+            "bring the lock here.",
+        ) from None
     return lock
 
 

@@ -17,6 +17,8 @@ from layerpack.builders.choose import Wish, docker_need, open_builder
 from layerpack.builders.unpack import payload_of, unpack
 from layerpack.cache import Cache
 from layerpack.elf.windows import ZSTD
+from layerpack.emulation import runtime_folder
+from layerpack.errors import ResolveError
 from layerpack.events import Events
 from layerpack.inputs import build_key, function_entries
 from layerpack.interpreters import find_interpreter, interpreter_version
@@ -28,6 +30,7 @@ from layerpack.output import Built, write_build, write_proof
 from layerpack.passes.api import Pass, PassContext, Remark
 from layerpack.passes.metadata import licence_files
 from layerpack.passes.paged import Paged
+from layerpack.passes.patterns import unmatched
 from layerpack.passes.registry import passes_for
 from layerpack.passes.runner import Outcome, run_passes
 from layerpack.patches import Patched, apply_patches
@@ -249,6 +252,12 @@ class _Run:
             paging = isinstance(one, Paged)
             return self._arranged(payload, context) if paging else context
 
+        for key, patterns in (
+            ("strip.keep", self.recipe.strip.keep),
+            ("native.keep-plain", self.recipe.native.keep_plain),
+        ):
+            for pattern in unmatched(patterns, payload):
+                self.events.warn(f"{key}: '{pattern}' matches no file")
         outcome = run_passes(
             payload,
             passes_for(self.recipe),
@@ -274,12 +283,24 @@ class _Run:
     def _arranged(self, payload: Payload, context: PassContext) -> PassContext:
         """The context of the pass that pages, with what the workloads touch of `payload`."""
         arranged = current_recording(
-            payload, context, locked=self.locked, cache=self.cache, events=self.events
+            payload,
+            context,
+            locked=self.locked,
+            cache=self.cache,
+            events=self.events,
+            provided=self._provided,
         )
         self.settled = arranged.settled
         if arranged.recording is None:
             return context
         return replace(context, recordings=arranged.recording.pages)
+
+    def _provided(self) -> Path | None:
+        try:
+            return runtime_folder(self.profile, self.cache, self.events)
+        except ResolveError as error:
+            self.events.warn(f"the runtime's own packages cannot be had: {error.message}")
+            return None
 
     def _assets(self, payload: Payload) -> tuple[AssetRecord, ...]:
         context = AssetContext(

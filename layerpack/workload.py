@@ -48,11 +48,13 @@ def record(
     interpreter: Path,
     libraries: Mapping[str, str],
     scratch: Path,
+    provided: Path | None = None,
 ) -> tuple[Recording, tuple[Outcome, ...]]:
     """Run every workload once, and record which pages of the paged libraries they touch.
 
     `payload` holds the packed libraries; `libraries` maps the SHA-256 of what each was packed from
-    to its path in the layers. `scratch` is an empty folder. A workload that fails is an outcome
+    to its path in the layers; `provided` holds the packages that the runtime brings. `scratch` is
+    an empty folder. A workload that fails is an outcome
     with an error, and what it touched until then counts.
     """
     trace = scratch / "trace"
@@ -63,6 +65,7 @@ def record(
         interpreter=interpreter,
         scratch=scratch,
         environment={_TRACE: str(trace)},
+        provided=provided,
     )
     touched = _read_trace(trace)
     records = {
@@ -80,12 +83,12 @@ def run_workloads(
     interpreter: Path,
     scratch: Path,
     environment: Mapping[str, str],
+    provided: Path | None = None,
 ) -> tuple[Outcome, ...]:
     """Lay the layers and the function out below `scratch`, and run every workload in one process.
 
-    The function sees nothing but the layers and the standard library, and the variables that
-    Lambda sets. Raises BuildToolError where
-    the interpreter cannot be started.
+    The function sees nothing but the layers, the standard library, what is `provided`, and the
+    variables that Lambda sets. Raises BuildToolError where the interpreter cannot be started.
     """
     if recipe.function is None or not recipe.workloads:
         return ()
@@ -101,6 +104,7 @@ def run_workloads(
                 "task": str(task),
                 "site": str(opt / payload.site),
                 "python": str(opt / PYTHON),
+                "provided": str(provided or ""),
                 "handler": recipe.function.handler,
                 "workloads": [
                     {"name": one.name, "event": str((recipe.folder / one.event).resolve())}

@@ -2,9 +2,9 @@
 
 Imports nothing of layerpack, is imported by nothing, and runs on Python 3.9 or later. Called as
 `python workload_worker.py JOB`, a JSON file with `build` (the process that started this one),
-`task`, `site` and `python` (the folders of sys.path), `handler`, `workloads` (each a `name` and the
-file of an `event`), `seconds` (when to give up), and `result`: the file that gets
-`[{"name", "error": text or null}, ...]`.
+`task`, `site`, `python` and `provided` (the folders of sys.path; the last may be empty), `handler`,
+`workloads` (each a `name` and the file of an `event`), `seconds` (when to give up), and `result`:
+the file that gets `[{"name", "error": text or null}, ...]`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def main(job_file: str) -> None:
     # `-I` leaves this script's own folder out.
     sys.path[:0] = [job["task"], job["site"], job["python"]]
     site.addsitedir(job["site"])
+    if job["provided"]:
+        sys.path.append(job["provided"])
     outcome = json.dumps(run(job))
     Path(job["result"]).write_text(outcome, encoding="utf-8")
 

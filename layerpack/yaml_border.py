@@ -190,7 +190,8 @@ def _suggest(kind: str, detail: Any) -> str:
         near = difflib.get_close_matches(got, known, n=1, cutoff=0.7)
         return f"Did you mean '{near[0]}'?" if near else ""
     if kind == "string_type" and isinstance(got, int | float | bool | date):
-        return f"YAML read a {type(got).__name__} here: {_QUOTE_HINT}."
+        article = "an" if isinstance(got, int) and not isinstance(got, bool) else "a"
+        return f"YAML read {article} {type(got).__name__} here: {_QUOTE_HINT}."
     return ""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,12 @@ def connect() -> Engine:
     """
     address, source = engine_address()
     facts = data.load("docker.json")
+    if address.startswith("ssh://") and find_spec("paramiko") is None:
+        raise BuildToolError(
+            f"the container engine at {address} is reached by ssh, which needs paramiko",
+            "Install it beside layerpack (pip install 'docker[ssh]'), or forward the engine's "
+            "socket (ssh -L) and name that in DOCKER_HOST.",
+        )
     try:
         client = DockerClient.from_env(
             version="auto",

@@ -23,7 +23,7 @@ from layerpack.passes.api import Add, Edit, Keep, PassContext, Remove
 from layerpack.passes.code import Code
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
-from layerpack.units import sha256_bytes, write_bytes
+from layerpack.units import keep_by_content
 
 #: Written by installers for installers, or by setuptools for itself.
 _UNREAD = {
@@ -126,9 +126,7 @@ def _top_level(payload: Payload, record: FileEntry, context: PassContext) -> Ite
     if path in payload or not names:
         return
     data = "".join(f"{name}\n" for name in names).encode()
-    file = context.cache / "metadata" / f"{sha256_bytes(data)}.txt"
-    if not file.exists():
-        write_bytes(file, data)
+    file = keep_by_content(context.cache / "metadata", data)
     yield Add(
         entry=FileEntry.of(file, path, record.distribution),
         reason="names its packages, in place of RECORD",

@@ -39,7 +39,7 @@ def test_what_is_there_is_found(tmp_path: Path) -> None:
 
 def test_credentials_are_named_and_never_shown(tmp_path: Path) -> None:
     nothing = dict.fromkeys(
-        ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "PIP_INDEX_URL", "UV_INDEX_URL"), ""
+        ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "PIP_INDEX_URL", "PIP_FIND_LINKS", "UV_INDEX_URL"), ""
     )
     found = checks(tmp_path, nothing)
     assert {found[name]["status"] for name in ("AWS credentials", "package index settings")} == {

@@ -58,7 +58,7 @@ def project(folder: Path, handler: str = HANDLER, **events: str) -> Recipe:
     return Recipe.load(minimal(folder, runtime=HERE, more=MORE))
 
 
-def run(recipe: Recipe, folder: Path) -> tuple[Outcome, ...]:
+def run(recipe: Recipe, folder: Path, provided: Path | None = None) -> tuple[Outcome, ...]:
     """Run the workloads of `project` on a payload of one module."""
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -69,6 +69,7 @@ def run(recipe: Recipe, folder: Path) -> tuple[Outcome, ...]:
         interpreter=Path(sys.executable),
         scratch=scratch,
         environment={"LAYERPACK_TRACE": str(folder / "trace")},
+        provided=provided,
     )
 
 
@@ -103,6 +104,16 @@ def test_a_function_that_does_not_import_is_told(tmp_path: Path) -> None:
     assert [one.error for one in outcomes] == [
         "the function fails on import: ModuleNotFoundError: No module named 'beta'"
     ] * 2
+
+
+def test_what_the_runtime_brings_is_found_after_the_layers(tmp_path: Path) -> None:
+    provided = tmp_path / "provided"
+    provided.mkdir()
+    (provided / "beta.py").write_text("")
+    (provided / "alpha.py").write_text("raise ImportError\n")
+    handler = "import alpha, beta\ndef handler(event, context): pass\n"
+    recipe = project(tmp_path / "r", handler=handler)
+    assert [one.error for one in run(recipe, tmp_path, provided)] == ["", ""]
 
 
 def test_a_function_that_ends_the_process_is_told(tmp_path: Path) -> None:
