@@ -140,7 +140,7 @@ def test_what_was_asked_for_is_packed_whatever_the_room(tmp_path: Path, large: P
 
 @pytest.mark.parametrize(
     "pattern",
-    ["alpha/a.so", "alpha", "**/a.so", "python/alpha/a.so", "/opt/python/alpha", "python/*.so"],
+    ["alpha/a.so", "alpha", "**/a.so", "python/alpha/a.so", "/opt/python/alpha"],
 )
 def test_what_the_recipe_keeps_stays_plain(tmp_path: Path, large: Path, pattern: str) -> None:
     payload = payload_of(tmp_path, {"alpha": {"alpha/a.so": large, "beta/b.so": large}})
