@@ -246,6 +246,7 @@ class _Run:
             interpreter=interpreter,
             function=function or (),
             progress=self.events.progress,
+            warn=self.events.warn,
         )
 
         def prepare(one: Pass, payload: Payload, context: PassContext) -> PassContext:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -58,13 +60,15 @@ def run(
     *,
     environment: Mapping[str, str] | None = None,
     inherit: bool = True,
+    alone: bool = False,
     folder: Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Result:
     """Run a program to its end, without a shell.
 
     `environment` is added to this process's, or is all there is without `inherit`; `on_line` gets
-    every line of standard output while it runs. Raises BuildToolError when the program cannot be
+    every line of standard output while it runs. With `alone` it has a session of its own, and what
+    it leaves running is killed at its end. Raises BuildToolError when the program cannot be
     started; a non-zero exit is for the caller to judge.
     """
     try:
@@ -78,9 +82,12 @@ def run(
             text=True,
             encoding="utf-8",
             errors="replace",
+            start_new_session=alone,
         )
     except OSError as error:
         raise BuildToolError(f"{arguments[0]} cannot be started: {error.strerror}") from None
+    if alone:
+        threading.Thread(target=_end_group, args=(process,), daemon=True).start()
     with process:
         try:
             return _collect(process, on_line)
@@ -88,6 +95,15 @@ def run(
             # A cancelled build leaves no process behind.
             process.kill()
             raise
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Kill a program's group once it has ended: who is left may hold its pipes for ever."""
+    # Without reaping it, so that its number stays its own; who waits for it may have been faster.
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _collect(process: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> Result:

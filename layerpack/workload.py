@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from layerpack import process
+from layerpack.lambda_variables import lambda_variables
 from layerpack.payload import LIBRARIES, PYTHON, FileEntry, Payload
 from layerpack.recipe import Recipe
 from layerpack.recording import LibraryRecord, Recording
@@ -21,6 +22,8 @@ _WORKER: Final = Path(__file__).with_name("workload_worker.py")
 _TRACE: Final = "LAYERPACK_TRACE"
 #: Lambda's longest timeout is 15 minutes; a first answer that takes so long is no use anywhere.
 _SECONDS: Final = 300
+#: The most that a function can have: what it does with less is nothing for a recording.
+_MEMORY_MB: Final = 10240
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,15 +123,20 @@ def run_workloads(
         [interpreter, "-I", "-S", "-B", _WORKER, job],
         # No credentials of the user's, and nothing that makes a recording differ by the shell.
         inherit=False,
+        # What it starts, and does not wait for, ends with it.
+        alone=True,
         environment={
-            "AWS_LAMBDA_FUNCTION_NAME": recipe.name,
+            **lambda_variables(
+                name=recipe.name,
+                runtime=recipe.runtime,
+                handler=recipe.function.handler,
+                memory_mb=_MEMORY_MB,
+            ),
             "HOME": str(home),
             "LAMBDA_TASK_ROOT": str(task),
-            "LANG": "en_US.UTF-8",
             "LD_LIBRARY_PATH": str(opt / LIBRARIES),
             "PATH": f"{opt / 'bin'}{os.pathsep}{os.defpath}",
             "TMPDIR": str(home),
-            "TZ": ":UTC",
             **_processor_settings(),
             **environment,
         },

@@ -8,7 +8,15 @@ from layerpack.elf.guard import GuardOptions, GuardResult, asks_for_signals, gua
 from layerpack.elf.index import Index, Range, Run, Window, read_index
 from layerpack.elf.pack import PACK_VERSION, PackOptions, PackResult, pack
 from layerpack.elf.ranges import pageable_ranges
-from layerpack.elf.read import Segment, SharedObject, VersionNeed, is_elf, read, read_file
+from layerpack.elf.read import (
+    Segment,
+    SharedObject,
+    VersionNeed,
+    is_elf,
+    is_for,
+    read,
+    read_file,
+)
 from layerpack.elf.strip import Refusal, strip_file, strip_symbols
 from layerpack.elf.verify import memory_image_equal
 
@@ -30,6 +38,7 @@ __all__ = [
     "asks_for_signals",
     "guard",
     "is_elf",
+    "is_for",
     "memory_image_equal",
     "pack",
     "pageable_ranges",

@@ -13,7 +13,7 @@ from layerpack.elf.read import Segment, SharedObject
 
 #: The soname of the library that every packed one needs.
 PAGER: Final = "liblayerpack_pager.so.1"
-#: Imports that would take SIGSEGV from the pager; it has its own version of each.
+#: Imports that would take SIGSEGV from the pager, or block it; it has its own version of each.
 REDIRECTED: Final = frozenset(
     {
         "signal",
@@ -28,6 +28,21 @@ REDIRECTED: Final = frozenset(
         "sigsuspend",
         "pthread_sigmask",
         "sigprocmask",
+        "ppoll",
+        "__ppoll_chk",
+        "pselect",
+        "epoll_pwait",
+        "pthread_attr_setsigmask_np",
+        "setcontext",
+        "swapcontext",
+        "sigblock",
+        "sigsetmask",
+        "siggetmask",
+        "sighold",
+        "sigrelse",
+        "sigignore",
+        "sigpause",
+        "__xpg_sigpause",
     }
 )
 #: Null entries that GNU ld leaves too, for those who patch a library later.
@@ -147,8 +162,10 @@ def rewritten(dynamic: Dynamic, *, needed: int, path: tuple[int, int] | None) ->
     and string offset of the library's new search path, if it gets one.
     """
     entries = [*dynamic.entries]
-    first = next((at for at, (tag, _) in enumerate(entries) if tag == elf.DT_NEEDED), 0)
-    entries.insert(first, (elf.DT_NEEDED, needed))
+    # The last of those that it needs, as the loader initialises them from the end: their
+    # constructors may call back into this library. The pager's names are nobody else's.
+    places = [at for at, (tag, _) in enumerate(entries) if tag == elf.DT_NEEDED]
+    entries.insert(places[-1] + 1 if places else 0, (elf.DT_NEEDED, needed))
     # Never unmapped, so what the pager knows of it stays true.
     flags = (dynamic.value(elf.DT_FLAGS_1) or 0) | elf.DF_1_NODELETE
     for tag, value in ((elf.DT_FLAGS_1, flags), *((path,) if path else ())):

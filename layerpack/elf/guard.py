@@ -22,7 +22,7 @@ from layerpack.elf.strip import Refusal
 from layerpack.elf.windows import Compressed
 
 #: Part of a cache's key: another number means that other bytes may come out.
-GUARD_VERSION: Final = 1
+GUARD_VERSION: Final = 2
 _NOTHING: Final = Compressed(windows=(), frames=(), filter=NONE, filter_bits=0)
 
 

@@ -9,7 +9,7 @@ page, and clears the end of that page if the segment has a .bss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from layerpack.elf import format as elf
@@ -63,6 +63,12 @@ def plan(source: SharedObject, ranges: tuple[Range, ...], dynamic_size: int) -> 
             moved = _at(piece, offset)
             pieces.append(Piece(source=load.offset + piece.vaddr - load.vaddr, segment=moved))
             cursor = offset + piece.filesz
+    first = pieces[0].segment
+    if first.vaddr == first.offset == 0:
+        # The loader (glibc 2.35 and later) puts the whole library where the largest alignment of
+        # all its segments says; here one of them can ask for it, as both of its numbers are 0.
+        largest = max(PAGE, *(load.align for load in source.loads))
+        pieces[0] = replace(pieces[0], segment=replace(first, align=largest))
     end = max(load.vaddr + load.memsz for load in source.loads)
     dynamic_vaddr = _up(end)
     dynamic_offset = _up(cursor)

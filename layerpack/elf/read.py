@@ -97,6 +97,16 @@ def is_elf(path: Path) -> bool:
         return stream.read(4) == elf.MAGIC
 
 
+def is_for(path: Path, machine: str) -> bool:
+    """Whether a file says that it is a 64-bit little-endian one for `machine`, however it goes on.
+    Raises OSError."""
+    with path.open("rb") as stream:
+        start = stream.read(elf.HEADER.size)
+    if len(start) < elf.HEADER.size or start[4] != elf.ELFCLASS64 or start[5] != elf.ELFDATA2LSB:
+        return False
+    return elf.MACHINES.get(int.from_bytes(start[18:20], "little")) == machine
+
+
 def read_file(path: Path) -> SharedObject:
     """`read` for a file. Raises ElfError, and OSError."""
     return read(map_file(path))

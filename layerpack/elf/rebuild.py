@@ -35,7 +35,9 @@ _STRTAB, _SYMTAB, _RPATH, _RUNPATH, _FLAGS_1, _VERSYM = 5, 6, 15, 29, 0x6FFFFFFB
 _HEADER_CHANGES: Final = (range(32, 48), range(56, 58), range(60, 64))
 _IMPORTS: Final = frozenset(
     b"signal bsd_signal sysv_signal __sysv_signal sigaction __sigaction sigset ssignal sigaltstack "
-    b"sigsuspend pthread_sigmask sigprocmask".split()
+    b"sigsuspend pthread_sigmask sigprocmask ppoll __ppoll_chk pselect epoll_pwait setcontext "
+    b"swapcontext pthread_attr_setsigmask_np sigblock sigsetmask siggetmask sighold sigrelse "
+    b"sigignore sigpause __xpg_sigpause".split()
 )
 _PAGER: Final = b"liblayerpack_pager.so.1"
 _NODELETE: Final = 8
@@ -63,7 +65,7 @@ def verify(original: Path, packed: Path) -> str | None:
 
 def _compare(before: memoryview, after: memoryview) -> None:
     old, new = Memory(before), Memory(after)
-    _check_loadable(new)
+    _check_loadable(new, max((load.align for load in old.loads), default=PAGE))
     _check_dynamic(old, new)
     _check_other_headers(old, new)
     _check_new_loads(old, new)
@@ -80,14 +82,21 @@ def _compare(before: memoryview, after: memoryview) -> None:
                     raise DifferenceError(f"its code differs in the 64 kB from {vaddr + at:#x}")
 
 
-def _check_loadable(new: Memory) -> None:
-    """What glibc takes for granted (elf/dl-load.c), and that it will find the program headers."""
+def _check_loadable(new: Memory, largest: int) -> None:
+    """What glibc takes for granted (elf/dl-load.c), and that it will find the program headers.
+
+    The first segment asks for the `largest` alignment of the original's, where it can.
+    """
     end = 0
     (table,) = struct.unpack_from("<Q", new.view, 32)
     first = True
     homes = []
     for one in new.loads:
-        if one.align != PAGE or (one.vaddr - one.offset) % PAGE:
+        at_start = first and one.vaddr == one.offset == 0
+        if (
+            one.align != (max(largest, PAGE) if at_start else PAGE)
+            or (one.vaddr - one.offset) % PAGE
+        ):
             raise DifferenceError("a segment's offset does not agree with its address")
         if one.offset + one.filesz > len(new.view) or one.filesz > one.memsz:
             raise DifferenceError("a segment is not in the file")
@@ -113,9 +122,9 @@ def _check_dynamic(old: Memory, new: Memory) -> None:
     before, after = old.dynamic(), new.dynamic()
     strings = dict(before).get(_STRTAB, 0)
     needed = [at for at, (tag, _) in enumerate(after) if tag == 1]
-    if not needed or new.string(strings + after[needed[0]][1]) != _PAGER:
-        raise DifferenceError("the pager is not the first library that it needs")
-    del after[needed[0]]
+    if not needed or new.string(strings + after[needed[-1]][1]) != _PAGER:
+        raise DifferenceError("the pager is not the last library that it needs")
+    del after[needed[-1]]
     if not dict(after).get(_FLAGS_1, 0) & _NODELETE:
         raise DifferenceError("it could be unloaded")
     if not next(h for h in new.headers if h.type == DYNAMIC).flags & 2:

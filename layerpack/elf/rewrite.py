@@ -21,6 +21,8 @@ from layerpack.elf.read import SharedObject, map_file, read
 from layerpack.elf.windows import Compressed
 from layerpack.units import write_aside
 
+#: Part of the keys of what is packed and guarded: another number means that other bytes come out.
+REWRITE_VERSION: Final = 1
 # Names are found by a 32-bit distance from the string table.
 _FURTHEST_NAME: Final = 1 << 32
 

@@ -221,8 +221,10 @@ def undefined_and_defined_names(path: Path) -> frozenset[str]:
         return frozenset()
     memory = Memory(view, source.loads)
     tags = dict(_dynamic(memory, source)[1])
-    if not {elf.DT_STRTAB, DT_STRSZ, DT_SYMTAB} <= tags.keys():
+    if DT_SYMTAB not in tags:
         return frozenset()
+    if not {elf.DT_STRTAB, DT_STRSZ} <= tags.keys():
+        raise ElfError("its string table has no size")
     symbols = Range(start=tags[DT_SYMTAB], size=_known_symbols(memory, tags) * SYMBOL.size)
     table = Range(start=tags[elf.DT_STRTAB], size=tags[DT_STRSZ])
     names = set(_names(_symbols(memory, symbols), _bytes(memory, table)))

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 from layerpack.emulator.bubblewrap import bubblewrap_options
 from layerpack.errors import BuildToolError
+from layerpack.lambda_variables import lambda_variables
 
 _INSIDE: Final = Path(__file__).with_name("inside")
 _BOOTSTRAP: Final = "/var/rapid/bootstrap.py"
@@ -255,22 +256,13 @@ def _as_process(
 def _variables(program: Program, settings: Settings, places: Mapping[str, str]) -> dict[str, str]:
     """The variables that Lambda defines ("Defined runtime environment variables"), and no
     credentials; the function's own come last, as the user may replace most of them."""
-    return {
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{program.runtime}",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(settings.memory_mb),
-        "AWS_LAMBDA_FUNCTION_NAME": program.name,
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{program.name}",
-        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
-        "AWS_REGION": "us-east-1",
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "_HANDLER": program.handler,
-        **places,
-        **settings.variables,
-    }
+    variables = lambda_variables(
+        name=program.name,
+        runtime=program.runtime,
+        handler=program.handler,
+        memory_mb=settings.memory_mb,
+    )
+    return {**variables, **places, **settings.variables}
 
 
 def _popen(

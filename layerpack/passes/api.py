@@ -93,7 +93,7 @@ class PassContext:
     None where there is none on this machine. `function`: the function package's files.
     `recordings`: the pages of a library that the
     recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`).
-    `progress(done, total)` may be called at any time.
+    `progress(done, total)` may be called at any time, and `warn` with what the user should know.
     """
 
     recipe: Recipe
@@ -104,6 +104,7 @@ class PassContext:
     function: tuple[FileEntry, ...] = ()
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+    warn: Callable[[str], None] = field(default=lambda text: None)
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from layerpack import elf
 from layerpack.elf.pager import PAGER_SONAME, license_file, pager_file
 from layerpack.passes.api import KEPT, RESERVE, Add, Edit, Keep, PassContext, Rewrite
 from layerpack.passes.code import Code
-from layerpack.passes.paged_guards import guarded
+from layerpack.passes.paged_guards import UNNAMED, guarded
 from layerpack.passes.paged_jobs import PackJob, bind, run
 from layerpack.passes.paged_names import UnknownNamesError, kept_names
 from layerpack.passes.paged_paths import SearchPaths
@@ -117,7 +117,8 @@ def _plan(payload: Payload, context: PassContext, level: int) -> Iterator[Edit]:
     reason += unbound
     edits = [*left, *_with_pager([job.edit(reason) for job in jobs], pager)]
     if any(isinstance(edit, Rewrite) for edit in edits):
-        edits = list(guarded(edits, payload, context, paths, {edit.path for edit in left}))
+        wished = {edit.path for edit in left}
+        edits = list(guarded([*edits, *_unnamed(payload)], payload, context, paths, wished))
     yield from edits
 
 
@@ -214,6 +215,14 @@ def _chosen(payload: Payload, context: PassContext) -> tuple[list[FileEntry], li
         else:
             chosen.append(entry)
     return chosen, left
+
+
+def _unnamed(payload: Payload) -> Iterator[Keep]:
+    """What may be loaded though it is not called as libraries are."""
+    for entry in payload:
+        is_asset = entry.path.startswith(f"{ASSETS}/")
+        if not is_asset and not is_library_name(entry.path) and elf.is_elf(entry.source):
+            yield Keep(path=entry.path, reason=UNNAMED)
 
 
 def _problem(entry: FileEntry, machine: str) -> str | None:

@@ -17,6 +17,7 @@ from layerpack.elf.diet import DIET_VERSION, DietOptions, diet
 from layerpack.elf.index import pages_of
 from layerpack.elf.pack import PACK_VERSION, PackOptions, pack
 from layerpack.elf.ranges import pageable_ranges
+from layerpack.elf.rewrite import REWRITE_VERSION
 from layerpack.elf.windows import ZSTD
 from layerpack.manifest import PagedRecord
 from layerpack.passes.api import Edit, Keep, PassContext, Rewrite
@@ -132,7 +133,7 @@ class PackJob:
         if source is None:
             return None
         hot = self.recordings.get(source[1], ())
-        key = key_of("packed", PACK_VERSION, ZSTD, source[1], *self._settings, hot)
+        key = key_of("packed", PACK_VERSION, REWRITE_VERSION, ZSTD, source[1], *self._settings, hot)
         return KeptFile(self.folder / "packed" / f"{key}.so")
 
     def _bind(self, made: Path) -> dict[str, Any] | Refusal:

@@ -53,11 +53,7 @@ def kept_names(
 
 
 def _names(entry: FileEntry, machine: str) -> frozenset[str]:
-    try:
-        if elf.read_file(entry.source).machine != machine:
-            return frozenset()
-    except elf.ElfError:
-        # What the reader refuses is for another machine, or no loader takes it either.
+    if not elf.is_for(entry.source, machine):
         return frozenset()
     try:
         return undefined_and_defined_names(entry.source)

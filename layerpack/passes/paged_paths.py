@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import re
+from typing import Final
 
 from layerpack import elf
 from layerpack.elf import ElfError, GuardOptions
 from layerpack.payload import LIBRARIES, Payload, is_library_name
+
+_LOADS: Final = re.compile(rb"\0dlm?open\0")
 
 
 class SearchPaths:
@@ -17,6 +21,8 @@ class SearchPaths:
         #: Names that are found neither on LD_LIBRARY_PATH nor by the pager's folder: both are lib/.
         self._elsewhere: set[str] = set()
         self._rpaths = False
+        # What they load while they run is found by the same paths, and not told.
+        self._loaders: set[str] = set()
         for entry in payload:
             if not is_library_name(entry.path):
                 continue
@@ -28,6 +34,8 @@ class SearchPaths:
             except ElfError:
                 continue
             self._needed[entry.path] = library.needed
+            if _LOADS.search(entry.source.read_bytes()):
+                self._loaders.add(entry.path)
             # Beside a DT_RUNPATH it counts for nothing.
             self._rpaths |= library.rpath is not None and library.runpath is None
 
@@ -40,7 +48,8 @@ class SearchPaths:
 
         Which libraries load it cannot be told: Python's imports do not tell in what order.
         """
-        return self._rpaths and not self._elsewhere.isdisjoint(self._needed.get(path, ()))
+        finds_others = not self._elsewhere.isdisjoint(self._needed.get(path, ()))
+        return self._rpaths and (finds_others or path in self._loaders)
 
     def guard_options(self, path: str) -> GuardOptions:
         """Both, for a library that is not packed."""

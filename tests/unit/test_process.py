@@ -89,3 +89,12 @@ def test_the_tail_is_the_end_of_what_it_complained_of() -> None:
     result = Result(returncode=1, output="ignored", errors=text)
     assert result.tail(3) == "17\n18\n19"
     assert Result(returncode=1, output="said\n", errors=" \n").tail() == "said"
+
+
+def test_what_a_program_leaves_running_ends_with_it() -> None:
+    # It holds the pipes, which a reader waits for.
+    code = (
+        "import subprocess, sys; print('done', flush=True);"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])"
+    )
+    assert run(python(code), alone=True).output == "done\n"

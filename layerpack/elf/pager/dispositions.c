@@ -36,6 +36,25 @@ void lp_disposition_start(int signal, const struct sigaction *before)
     *kept(signal) = disposition_of(before);
 }
 
+/* Handlers that were there before us block what the program asked for while they run; they may call
+ * code that is not there yet. */
+void lp_dispositions_mend(void)
+{
+    for (int signal = 1; signal <= 64; signal++) {
+        struct sigaction action;
+        lp_mask mask, real;
+        if (kept(signal) != NULL || sigaction(signal, NULL, &action) != 0 ||
+            action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
+            continue;
+        memcpy(&mask, &action.sa_mask, sizeof mask);
+        real = lp_mask_for_kernel(lp_mask_for_program(mask));
+        if (real == mask)
+            continue;
+        memcpy(&action.sa_mask, &real, sizeof real);
+        sigaction(signal, &action, NULL);
+    }
+}
+
 /* Signals are blocked while the lock is held: a handler might want it, in this same thread. */
 static struct lp_disposition exchange(int signal, const struct lp_disposition *new)
 {

@@ -194,4 +194,5 @@ void lp_fault_start(void)
 {
     install(SIGSEGV, on_segv);
     install(SIGBUS, on_bus);
+    lp_dispositions_mend();
 }

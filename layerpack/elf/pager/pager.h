@@ -123,6 +123,8 @@ struct lp_disposition {
 /* What to do for a signal now; with SA_RESETHAND, only this once. */
 struct lp_disposition lp_disposition_use(int signal);
 void lp_disposition_start(int signal, const struct sigaction *before);
+/* Sees to handlers of other signals, that were there before. */
+void lp_dispositions_mend(void);
 
 /* The program's view of a mask against what the kernel is told (see masks.c). */
 lp_mask lp_mask_for_kernel(lp_mask asked);

@@ -15,11 +15,16 @@
 #define IS_SLOT(type) ((type) == R_AARCH64_JUMP_SLOT || (type) == R_AARCH64_GLOB_DAT)
 #endif
 
-/* Defined in dispositions.c and masks.c; here only their addresses are wanted. */
+/* Defined in dispositions.c, masks.c and waits.c; here only their addresses are wanted. */
 extern void layerpack_sigaction(void), layerpack_signal(void), layerpack_bsd_signal(void),
     layerpack_ssignal(void), layerpack_sysv_signal(void), layerpack_sigset(void),
     layerpack_sigprocmask(void), layerpack_pthread_sigmask(void), layerpack_sigsuspend(void),
-    layerpack_sigaltstack(void);
+    layerpack_sigaltstack(void),
+    layerpack_ppoll(void), layerpack_ppoll_chk(void), layerpack_pselect(void),
+    layerpack_epoll_pwait(void), layerpack_pthread_attr_setsigmask_np(void), layerpack_setcontext(void),
+    layerpack_swapcontext(void), layerpack_sigblock(void), layerpack_sigsetmask(void),
+    layerpack_siggetmask(void), layerpack_sighold(void), layerpack_sigrelse(void),
+    layerpack_sigignore(void), layerpack_sigpause(void), layerpack_xpg_sigpause(void);
 
 static const struct {
     const char *name;
@@ -35,6 +40,21 @@ static const struct {
     {"pthread_sigmask", layerpack_pthread_sigmask},
     {"sigsuspend", layerpack_sigsuspend},
     {"sigaltstack", layerpack_sigaltstack},
+    {"ppoll", layerpack_ppoll},
+    {"ppoll_chk", layerpack_ppoll_chk},
+    {"pselect", layerpack_pselect},
+    {"epoll_pwait", layerpack_epoll_pwait},
+    {"pthread_attr_setsigmask_np", layerpack_pthread_attr_setsigmask_np},
+    {"setcontext", layerpack_setcontext},
+    {"swapcontext", layerpack_swapcontext},
+    {"sigblock", layerpack_sigblock},
+    {"sigsetmask", layerpack_sigsetmask},
+    {"siggetmask", layerpack_siggetmask},
+    {"sighold", layerpack_sighold},
+    {"sigrelse", layerpack_sigrelse},
+    {"sigignore", layerpack_sigignore},
+    {"sigpause", layerpack_sigpause},
+    {"xpg_sigpause", layerpack_xpg_sigpause},
 };
 
 /* What of an object's dynamic section is needed. */
@@ -50,7 +70,8 @@ struct tables {
 
 static void (*ours_for(const char *name))(void)
 {
-    /* __sigaction and __sysv_signal are the same under another name. */
+    /* __sigaction and __sysv_signal are the same under another name, __ppoll_chk and
+     * __xpg_sigpause another under their own. */
     while (*name == '_')
         name++;
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)

@@ -24,10 +24,12 @@ _LAYER = f"{_TYPE}image.rootfs.diff.tar.gzip"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """What the registry has: its image's name there without a tag, and its digest."""
+    """What the registry has: its image's name there without a tag, its digest, and the digests of
+    all its parts, of which some are an engine's identities for it."""
 
     name: str
     digest: str
+    parts: tuple[str, ...]
 
 
 def _digest(data: bytes) -> str:
@@ -99,7 +101,8 @@ def registry(text: str) -> Iterator[Published]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield Published(name=f"127.0.0.1:{server.server_address[1]}/team/build", digest=digest)
+        name = f"127.0.0.1:{server.server_address[1]}/team/build"
+        yield Published(name=name, digest=digest, parts=tuple(documents))
     finally:
         server.shutdown()
         thread.join()

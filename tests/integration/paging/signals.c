@@ -1,13 +1,16 @@
 /* Scenarios: functions of the library, so that their calls of signal functions are imports that
  * packing redirects. Compiled behind the filler, which has `call` and f0, f1, ... */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -258,4 +261,79 @@ void held(void) {
     say_number("was held", sigset(SIGSEGV, end) == SIG_HOLD);
     say_number("was set", sigset(SIGSEGV, end) == end);
     crash();
+}
+
+/* Other ways to block all signals: code that is absent still comes in. */
+static sigset_t full(void) { sigset_t set; sigfillset(&set); return set; }
+void old_masks(void) {
+    say_number("before", sigblock(0));
+    sigsetmask(~0);
+    say_number("set", call(110, 1) != 0);
+    sigsetmask(0);
+    sigblock(~0);
+    say_number("blocked", call(120, 1) != 0);
+    sigsetmask(0);
+    sighold(SIGSEGV);
+    say_number("held", call(130, 1) != 0);
+    sigset_t now;
+    pthread_sigmask(SIG_BLOCK, NULL, &now);
+    say_number("seen", sigismember(&now, SIGSEGV));
+    sigrelse(SIGSEGV);
+    say_number("ignored", sigignore(SIGSEGV) == 0 && call(140, 1) != 0);
+    say_number("ignoring", signal(SIGSEGV, SIG_DFL) == SIG_IGN);
+    say_number("no signal", sighold(77));
+}
+static void tock(int number) { say_number("tock", number + (call(handled++ * 10 + 150, 1) == 0)); }
+static void alarm_soon(void) {
+    struct itimerval time = {.it_value = {.tv_usec = 20000}};
+    signal(SIGALRM, tock);
+    setitimer(ITIMER_REAL, &time, NULL);
+}
+void waits(void) {
+    sigset_t most = full();
+    sigdelset(&most, SIGALRM);
+    struct timespec long_time = {.tv_sec = 60};
+    alarm_soon();
+    say_number("ppoll", ppoll(NULL, 0, &long_time, &most));
+    alarm_soon();
+    say_number("pselect", pselect(0, NULL, NULL, NULL, &long_time, &most));
+    int file = epoll_create1(0);
+    struct epoll_event event;
+    alarm_soon();
+    say_number("epoll", epoll_pwait(file, &event, 1, 60000, &most));
+    close(file);
+}
+static ucontext_t outer, inner;
+static void within(void) { say_number("within", call(300, 1) != 0); }
+void contexts(void) {
+    static char stack[65536];
+    getcontext(&inner);
+    inner.uc_stack.ss_sp = stack;
+    inner.uc_stack.ss_size = sizeof stack;
+    inner.uc_link = &outer;
+    inner.uc_sigmask = full();
+    makecontext(&inner, within, 0);
+    say_number("swapped", swapcontext(&outer, &inner));
+    say_number("back", call(310, 1) != 0);
+}
+static void *attributed_body(void *argument) { return call(320, 1) != 0 ? argument : NULL; }
+void attributed(void) {
+    extern int pthread_attr_setsigmask_np(pthread_attr_t *, const sigset_t *) __attribute__((weak));
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *result = NULL;
+    sigset_t all = full();
+    pthread_attr_init(&attributes);
+    if (pthread_attr_setsigmask_np != NULL) pthread_attr_setsigmask_np(&attributes, &all);
+    pthread_create(&thread, &attributes, attributed_body, &all);
+    pthread_join(thread, &result);
+    say_number("attributed", result == &all);
+}
+void taken_away(void) {
+    /* Rights that the program takes from code that is there are its own business. */
+    char *page = (char *)((uintptr_t)f400 & ~(uintptr_t)4095);
+    call(400, 1);
+    say("present\n");
+    mprotect(page, 4096, PROT_NONE);
+    call(400, 1);
 }

@@ -20,12 +20,14 @@ from tests.support.twins import FUNCTIONS, Run, Twins, compile_program, run, run
 LIBRARY = Path(__file__).with_name("signals.c").read_text()
 
 SCENARIOS = [
+    "attributed",
     "blocked",
     "blocked_but_one",
     "blocked_fault",
     "bus",
     "by_sigaction",
     "by_signal",
+    "contexts",
     "crash",
     "crash_call",
     "full_mask",
@@ -37,6 +39,7 @@ SCENARIOS = [
     "leaving_often",
     "nested",
     "nested_nodefer",
+    "old_masks",
     "once",
     "once_old",
     "overflow",
@@ -48,6 +51,8 @@ SCENARIOS = [
     "sent",
     "small_stacks",
     "suspended",
+    "taken_away",
+    "waits",
     "write_absent",
     "write_present",
 ]
@@ -91,6 +96,34 @@ def test_the_same_as_without_paging(pair: Twins, driver: Path, scenario: str) ->
     expected = run(driver, pair.original, scenario, library=pair.original)
     assert expected.out != ""
     assert run(driver, pair.packed, scenario, library=pair.packed) == expected
+
+
+BEFORE = r"""
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+static uint64_t (*call)(int, uint64_t);
+static void handle(int number) { printf("%d %d\n", number, call(350, 1) != 0); }
+int main(int argc, char **argv) {
+    struct sigaction action = {.sa_handler = handle};
+    sigfillset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+    void *library = dlopen(argv[1], RTLD_NOW);
+    if (library == NULL || argc != 2) return 2;
+    call = (uint64_t (*)(int, uint64_t))dlsym(library, "call");
+    raise(SIGUSR1);
+    puts("returned");
+    return 0;
+}
+"""
+
+
+def test_a_handler_that_was_there_before_may_block_all(pair: Twins, tmp_path: Path) -> None:
+    program = compile_program(tmp_path / "before", BEFORE)
+    expected = run(program, pair.original, library=pair.original)
+    assert expected.out == f"{signal.SIGUSR1:d} 1\nreturned\n"
+    assert run(program, pair.packed, library=pair.packed) == expected
 
 
 def test_the_table_of_scenarios_is_whole() -> None:

@@ -73,7 +73,7 @@ def test_it_is_the_same_but_for_its_imports(tmp_path: Path, options: tuple[str, 
     assert complaints(result) == ""
     assert sorted(record.renamed_imports) == sorted(IMPORTS)
     before, after = elf.read_file(path), elf.read_file(result)
-    assert after.needed == (PAGER, *before.needed)
+    assert after.needed == (*before.needed, PAGER)
     assert (after.rpath, after.runpath) == (None, None)
     assert "NODELETE" in readelf(result, "-d")
     names = result.read_bytes()

@@ -69,7 +69,7 @@ def test_libraries_are_packed_and_the_pager_comes_along(
     assert answers(after, tmp_path / "opt", path) == [ANSWER, ANSWER]
     # Its users find it: in the layers, and by the path in the library.
     library = elf.read_file(after[path].source)
-    assert library.needed[0] == PAGER_SONAME
+    assert library.needed[-1] == PAGER_SONAME
     assert library.runpath == "$ORIGIN/../../../lib"
     assert check_libraries(after, context.profile) == ()
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from layerpack import elf
 from layerpack.elf.pager import PAGER_SONAME
-from layerpack.passes.api import KEPT, RESERVE, Keep
+from layerpack.passes.api import KEPT, RESERVE, Keep, Rewrite
 from layerpack.passes.paged import Paged
 from layerpack.passes.paged_paths import SearchPaths
 from layerpack.passes.runner import applied, run_passes
-from layerpack.payload import Payload
+from layerpack.payload import FileEntry, Payload
 from layerpack.system_libraries import check_libraries
 from tests.support.code import ANSWER, compiled
 from tests.unit.passes.helpers import Tree, context_in, kept, payload_of
@@ -68,7 +69,7 @@ def test_what_stays_plain_asks_through_the_pager(tmp_path: Path, large: Path, ta
     assert told.paged is None
     after = outcome.payload
     library = elf.read_file(after["python/alpha/taker.so"].source)
-    assert library.needed[0] == PAGER_SONAME
+    assert library.needed[-1] == PAGER_SONAME
     assert library.runpath == "$ORIGIN/../../lib"
     assert check_libraries(after, context.profile) == ()
     for search in (True, False):
@@ -217,3 +218,33 @@ def test_who_inherits_an_rpath(tmp_path: Path, large: Path) -> None:
     there = old.updated(remove=["python/vendored/libthird.so"], add=list(moved))
     assert not SearchPaths(there).inherits_rpath("python/libsecond.so")
     assert SearchPaths(there).pager_folder("python/vendored/x.so") == "../../lib"
+
+
+def test_a_plugin_of_any_name_asks_through_the_pager(
+    tmp_path: Path, large: Path, taker: Path
+) -> None:
+    payload = payload_of(
+        tmp_path, {"alpha": {"alpha/a.so": large, "alpha/plugin": taker, "alpha/plain": large}}
+    )
+    edits = list(Paged().plan(payload, context_in(tmp_path, more=PACKED)))
+    told = {edit.path.removeprefix("python/alpha/"): edit for edit in edits}
+    assert isinstance(told["plugin"], Rewrite)
+    assert told["plugin"].reason.endswith(THROUGH)
+    # What asks for no signals is no library that the pass looks at.
+    assert "plain" not in told
+
+
+def test_what_no_pass_changes_is_warned_of(tmp_path: Path, large: Path, taker: Path) -> None:
+    files = {"alpha/a.so": large, "alpha/taker.so": taker}
+    payload = payload_of(tmp_path / "in", {"alpha": files})
+    asset = FileEntry.of(taker, "assets/model/taker.so", "asset:model")
+    warned: list[str] = []
+    context = replace(
+        context_in(tmp_path, more="native: {store: paged, keep-plain: ['alpha/taker.so']}\n"),
+        function=(FileEntry.of(taker, "native/taker.so", "function"),),
+        warn=warned.append,
+    )
+    list(Paged().plan(payload.updated(add=[asset]), context))
+    assert [text.partition(" ")[0] for text in warned] == [
+        *("native/taker.so", "assets/model/taker.so", "python/alpha/taker.so"),
+    ]

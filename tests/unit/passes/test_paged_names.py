@@ -91,6 +91,24 @@ def test_a_library_whose_names_cannot_be_read_is_told(
     assert caught.value.path == "python/odd.so"
 
 
+def test_a_library_that_only_the_loader_takes_is_told(library: Path, tmp_path: Path) -> None:
+    source = USER + "#include <cstdlib>\nvoid *some() { return std::malloc(far::near(2)); }\n"
+    user = compiled(tmp_path / "user.so", source, language="c++")
+    data = bytearray(user.read_bytes())
+    headers = subprocess.run(
+        ["readelf", "-SW", user], check=True, capture_output=True, text=True
+    ).stdout
+    line = next(line for line in headers.splitlines() if " .dynamic " in line)
+    start, size = (int(word, 16) for word in line.split("DYNAMIC")[1].split()[1:3])
+    for at in range(start, start + size, 16):
+        # DT_VERNEEDNUM: one more than there are, which glibc does not count.
+        if int.from_bytes(data[at : at + 8], "little") == 0x6FFFFFFF:
+            data[at + 8] += 1
+    assert data != user.read_bytes()
+    with pytest.raises(UnknownNamesError):
+        kept(library, tmp_path, **{"python/odd.so": bytes(data)})
+
+
 def test_files_for_other_machines_are_nobodys_users(library: Path, tmp_path: Path) -> None:
     # A 32-bit file begins like this.
     foreign = b"\x7fELF\x01\x01\x01" + bytes(80)

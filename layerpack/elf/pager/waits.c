@@ -1,0 +1,172 @@
+/* Other ways to a signal mask: calls that set one while they wait, contexts, attributes of threads,
+ * and the interfaces of BSD and System V. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <ucontext.h>
+
+#include "pager.h"
+
+#define LOW_SIGNALS 0xffffffffu
+
+/* Not in glibc 2.17, that this is compiled for: there where the program has them. */
+extern int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *set)
+    __attribute__((weak));
+extern int __ppoll_chk(struct pollfd *files, nfds_t count, const struct timespec *time,
+                       const sigset_t *set, size_t size);
+
+/* `set` as the kernel is to have it, in `copy`; NULL stays NULL. */
+static const sigset_t *for_kernel(const sigset_t *set, sigset_t *copy)
+{
+    lp_mask mask;
+    if (set == NULL)
+        return NULL;
+    memcpy(&mask, set, sizeof mask);
+    mask = lp_mask_for_kernel(mask);
+    sigemptyset(copy);
+    memcpy(copy, &mask, sizeof mask);
+    return copy;
+}
+
+LP_EXPORT int layerpack_ppoll(struct pollfd *files, nfds_t count, const struct timespec *time,
+                              const sigset_t *set)
+{
+    sigset_t copy;
+    return ppoll(files, count, time, for_kernel(set, &copy));
+}
+
+LP_EXPORT int layerpack_ppoll_chk(struct pollfd *files, nfds_t count, const struct timespec *time,
+                                  const sigset_t *set, size_t size)
+{
+    sigset_t copy;
+    return __ppoll_chk(files, count, time, for_kernel(set, &copy), size);
+}
+
+LP_EXPORT int layerpack_pselect(int count, fd_set *reads, fd_set *writes, fd_set *others,
+                                const struct timespec *time, const sigset_t *set)
+{
+    sigset_t copy;
+    return pselect(count, reads, writes, others, time, for_kernel(set, &copy));
+}
+
+LP_EXPORT int layerpack_epoll_pwait(int file, struct epoll_event *events, int count, int time,
+                                    const sigset_t *set)
+{
+    sigset_t copy;
+    return epoll_pwait(file, events, count, time, for_kernel(set, &copy));
+}
+
+LP_EXPORT int layerpack_pthread_attr_setsigmask_np(pthread_attr_t *attributes,
+                                                   const sigset_t *set)
+{
+    sigset_t copy;
+    return pthread_attr_setsigmask_np(attributes, for_kernel(set, &copy));
+}
+
+/* What a program put into a context; what getcontext put there is as the kernel has it. */
+static void mend(const ucontext_t *context)
+{
+    lp_mask mask;
+    memcpy(&mask, &context->uc_sigmask, sizeof mask);
+    mask = lp_mask_for_kernel(lp_mask_for_program(mask));
+    memcpy((void *)(uintptr_t)&context->uc_sigmask, &mask, sizeof mask);
+}
+
+LP_EXPORT int layerpack_setcontext(const ucontext_t *context)
+{
+    mend(context);
+    return setcontext(context);
+}
+
+LP_EXPORT int layerpack_swapcontext(ucontext_t *old, const ucontext_t *context)
+{
+    mend(context);
+    return swapcontext(old, context);
+}
+
+/* The first 32 signals, bit 0 for the first; the mask as the program sees it. */
+static int change_low(int how, unsigned mask)
+{
+    lp_mask before, after;
+    lp_sigmask(SIG_BLOCK, NULL, &before);
+    before = lp_mask_for_program(before);
+    after = how == SIG_BLOCK ? before | mask : mask;
+    after = lp_mask_for_kernel(after);
+    lp_sigmask(SIG_SETMASK, &after, NULL);
+    return (int)(before & LOW_SIGNALS);
+}
+
+LP_EXPORT int layerpack_sigblock(int mask)
+{
+    return change_low(SIG_BLOCK, (unsigned)mask);
+}
+
+LP_EXPORT int layerpack_sigsetmask(int mask)
+{
+    return change_low(SIG_SETMASK, (unsigned)mask);
+}
+
+LP_EXPORT int layerpack_siggetmask(void)
+{
+    return change_low(SIG_BLOCK, 0);
+}
+
+static int change_one(int how, int signal)
+{
+    lp_mask mask;
+    if (signal < 1 || signal > 64) {
+        errno = EINVAL;
+        return -1;
+    }
+    mask = lp_mask_for_kernel(lp_bit(signal));
+    lp_sigmask(how, &mask, NULL);
+    return 0;
+}
+
+LP_EXPORT int layerpack_sighold(int signal)
+{
+    return change_one(SIG_BLOCK, signal);
+}
+
+LP_EXPORT int layerpack_sigrelse(int signal)
+{
+    return change_one(SIG_UNBLOCK, signal);
+}
+
+extern int layerpack_sigaction(int signal, const struct sigaction *action, struct sigaction *old);
+
+LP_EXPORT int layerpack_sigignore(int signal)
+{
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    return layerpack_sigaction(signal, &action, NULL);
+}
+
+static int wait_with(lp_mask mask)
+{
+    sigset_t set;
+    mask = lp_mask_for_kernel(mask);
+    sigemptyset(&set);
+    memcpy(&set, &mask, sizeof mask);
+    return sigsuspend(&set);
+}
+
+/* BSD's: the mask while it waits. */
+LP_EXPORT int layerpack_sigpause(int mask)
+{
+    return wait_with((unsigned)mask);
+}
+
+/* X/Open's, which <signal.h> calls sigpause as well: a signal to take from the mask. */
+LP_EXPORT int layerpack_xpg_sigpause(int signal)
+{
+    lp_mask mask;
+    if (signal < 1 || signal > 64) {
+        errno = EINVAL;
+        return -1;
+    }
+    lp_sigmask(SIG_BLOCK, NULL, &mask);
+    return wait_with(lp_mask_for_program(mask) & ~lp_bit(signal));
+}
