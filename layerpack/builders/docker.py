@@ -159,8 +159,8 @@ class DockerBuilder:
                 f"installing {shown} in {self._image.reference} failed; its last lines:\n"
                 + "\n".join(f"  {line}" for line in lines[-15:])
                 + f"\nthe whole log: {log}",
-                "build.system-packages are names of the image's own packages: `dnf search` in it "
-                "finds them.",
+                "build.system-packages are names of the image's own packages: `dnf search`, or "
+                "`apt-cache search`, in it finds them.",
             ) from None
 
     def _make_environment(self, container: Container) -> None:

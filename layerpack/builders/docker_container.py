@@ -12,6 +12,7 @@ import posixpath
 import re
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -42,6 +43,8 @@ LABEL = "layerpack"
 # Some user who is not root; images need not know the number.
 _USER = 1000
 _CA_BUNDLE = f"{HOME}/ca-bundle.pem"
+# Another layerpack needs far less from making a container to starting it; clocks may differ.
+_NEVER_STARTED_SECONDS = 600.0
 # cgroups count what the kernel killed in them: version 2 here, version 1 there.
 _KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 _KILLED = re.compile(r"^oom_kill [1-9]", re.MULTILINE)
@@ -62,11 +65,21 @@ class Container:
         """What is done in it, for errors: `building gluonnlp==0.10.0`."""
         try:
             with told(f"starting a container of {image.reference}"):
+                self._sweep()
                 self._start(platform_of(profile))
             self._prepare()
         except BaseException:
             self.close()
             raise
+
+    def _sweep(self) -> None:
+        """Remove what a layerpack left that was killed between making a container and starting
+        it: the engine removes only those that ran."""
+        left = self._api.containers(all=True, filters={"label": LABEL, "status": "created"})
+        for container in left:
+            if container["Created"] < time.time() - _NEVER_STARTED_SECONDS:
+                with suppress(*ENGINE_ERRORS):
+                    self._api.remove_container(container["Id"], v=True, force=True)
 
     def _start(self, platform: str) -> None:
         # In a thread, which is waited for also where this one is cancelled meanwhile: the engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,12 @@ from layerpack.units import sha256_file, write_text
 _EPOCH = "315532800"
 # pip 26 needs Python 3.10, and runs under the target's interpreter to build.
 _OLDEST_OF_PIP = (3, 10)
+# As setuptools, distutils, meson and CMake say it.
+_NO_COMPILER = re.compile(
+    r"(command|execute) '[^']*(gcc|g\+\+|cc|c\+\+|clang)'[^\n]*No such file"
+    r"|No such file or directory: '[^']*(gcc|g\+\+|cc|c\+\+|clang)'"
+    r"|Unknown compiler\(s\)|No CMAKE_C(XX)?_COMPILER could be found"
+)
 
 
 def local_pip(pin: Locked, profile: RuntimeProfile) -> process.Tool:
@@ -135,5 +142,7 @@ def _failure(
         f"building {pin.name}=={pin.version} from source failed; its last lines:\n"
         + "\n".join(f"  {line}" for line in lines[-15:])
         + f"\nthe whole log: {log}",
-        "A build requirement that is too new can be held back with build.constraints.",
+        "There is no C compiler: install one (in Docker: build.system-packages, or AWS's image)."
+        if _NO_COMPILER.search(text)
+        else "A build requirement that is too new can be held back with build.constraints.",
     )

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from layerpack.builders import docker_container
+from layerpack.builders.docker_engine import connect
+from layerpack.limits import RuntimeProfile
 from tests.support.command import Ended, layerpack, start
 from tests.support.engine import OFFLINE, RUNTIME, Engine, locked_source, reached, until
 from tests.support.recipes import minimal
@@ -71,6 +74,23 @@ def test_a_cancelled_build_leaves_no_container(
         assert list((tmp_path / "cache/scratch").iterdir()) == []
     assert engine.containers() == []
     assert engine.images() == images
+
+
+def test_what_was_made_and_never_started_goes_with_a_later_build(
+    engine: Engine, stand_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_container, "_NEVER_STARTED_SECONDS", -60.0)
+    left = engine.client.containers.create(stand_in, ["true"], labels={"layerpack": ""})
+    foreign = engine.client.containers.create(stand_in, ["true"])
+    try:
+        connected = connect()
+        profile = RuntimeProfile.load(RUNTIME, "x86_64")
+        image = need_image(connected, stand_in, profile, lambda _: None, lambda *_: None)
+        docker_container.Container(connected, image, profile).close()
+        made = {one.id for one in engine.client.containers.list(all=True)}
+        assert left.id not in made and foreign.id in made
+    finally:
+        foreign.remove(force=True)
 
 
 def test_proxies_and_pips_settings_reach_the_build(tmp_path: Path, stand_in: str) -> None:
