@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from layerpack.limits import Architecture, LambdaLimits, RuntimeProfile, runtimes
+from layerpack.processor_levels import Level
 from layerpack.units import parse_size
 from layerpack.yaml_border import read_model
 
@@ -279,6 +280,14 @@ class Native(_Model):
     unused."""
 
 
+class Cpu(_Model):
+    """Levels of the processors that the function may meet."""
+
+    x86_64: tuple[Level, ...] = Field(default=(), strict=False, alias="x86_64")
+    """Workloads are recorded and verified once for each, with numeric libraries held to it; one
+    that this machine's processor lacks is told."""
+
+
 class Verify(_Model):
     """How the layers are proven to answer as the plain install does."""
 
@@ -327,6 +336,7 @@ class Recipe(_Model):
     workloads: tuple[Workload, ...] = Field(default=(), strict=False)
     strip: Strip = Strip()
     native: Native = Native()
+    cpu: Cpu = Cpu()
     verify: Verify = Verify()
     passes: tuple[Annotated[str, AfterValidator(_own_pass)], ...] = Field(default=(), strict=False)
     """Passes of the recipe's own: `file.py:ClassName`, relative to the recipe."""
@@ -371,6 +381,11 @@ class Recipe(_Model):
     def recording_path(self) -> Path:
         """Where the recording of its workloads lies: `bert.yaml` -> `bert.pages`."""
         return self._path.with_suffix(".pages")
+
+    @property
+    def cpu_levels(self) -> tuple[Level, ...]:
+        """The levels of `cpu` for the recipe's architecture."""
+        return self.cpu.x86_64 if self.architecture == "x86_64" else ()
 
     @property
     def profile(self) -> RuntimeProfile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -105,9 +106,12 @@ class Trial:
         failing: dict[str, str] = json.loads(answer.payload)
         return failing
 
-    def ran(self, trees: Trees, *, only: str = "") -> list[Ran]:
-        """Every workload, or only one, invoked twice in one environment."""
-        return self._invoked(trees, _SETTINGS, only=only)
+    def ran(
+        self, trees: Trees, *, only: str = "", variables: Mapping[str, str] | None = None
+    ) -> list[Ran]:
+        """Every workload, invoked twice in one environment, or only one, invoked once."""
+        settings = replace(_SETTINGS, variables=variables or {})
+        return self._invoked(trees, settings, only=only)
 
     def with_memory(self, trees: Trees, memory_mb: int) -> Ran:
         """The first workload with the memory of a function's, and the processor that it brings."""

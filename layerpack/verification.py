@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,8 @@ from layerpack.import_times import ImportTime
 from layerpack.interpreters import find_interpreter, interpreter_version
 from layerpack.manifest import Manifest
 from layerpack.output import Built
-from layerpack.payload import Payload
+from layerpack.payload import Payload, is_library_name
+from layerpack.processor_levels import Level, lacking, variables
 from layerpack.recipe import Recipe
 from layerpack.trial import Ran, Trial
 
@@ -110,12 +111,48 @@ class _Proof:
 
     def _workloads(self, packed: Trees) -> dict[str, Any]:
         if not self._recipe.workloads or self._built.function is None:
-            return {"workloads": [], "imports": [], "memory": []}
+            return {"workloads": [], "levels": [], "imports": [], "memory": []}
         self._events.step("verifying: running the workloads on the layers")
         ours = self._trial.ran(packed)
         self._events.step("verifying: running the workloads on the plain install")
-        plain = [Ran(**one) for one in self._of_plain("answers", self._ran_plain)]
-        workloads = []
+        plain = self._ran_plain({})
+        workloads = [
+            {"name": one.name, "equal": equal, "packed": one.numbers, "plain": other.numbers}
+            for one, other, equal in self._compared(ours, plain, {})
+        ]
+        self._events.step("measuring what the function imports")
+        return {
+            "workloads": workloads,
+            "levels": [self._at_level(packed, level) for level in self._recipe.cpu_levels],
+            "imports": self._imports(packed),
+            "memory": [self._with_memory(packed, size) for size in self._recipe.verify.memory],
+        }
+
+    def _at_level(self, packed: Trees, level: Level) -> dict[str, Any]:
+        """The workloads with libraries held to a level of the processor."""
+        lacks = lacking(level)
+        if lacks:
+            reason = f"this processor lacks {', '.join(lacks)}"
+            self._events.warn(f"the layers are not verified at {level}: {reason}")
+            return {"level": level, "state": "not verified", "reason": reason}
+        self._events.step(f"verifying at {level}")
+        paths = (one.source for one in self._built.naive if is_library_name(one.path))
+        settings = variables(level, paths)
+        ours = self._trial.ran(packed, variables=settings)
+        compared = self._compared(ours, self._ran_plain(settings), settings)
+        return {
+            "level": level,
+            "state": "verified",
+            "variables": settings,
+            "equal": all(equal for _, _, equal in compared),
+        }
+
+    def _compared(
+        self, ours: list[Ran], plain: list[Ran], settings: Mapping[str, str]
+    ) -> list[tuple[Ran, Ran, bool]]:
+        """Each workload in both, and whether it is equal to the last digit. Raises
+        VerificationError for what differs by more than it may."""
+        compared = []
         for one, other in zip(ours, plain, strict=True):
             problem = self._problem(one, other)
             if problem and other.error_type:
@@ -124,20 +161,15 @@ class _Proof:
                     _advice(other),
                 )
             if problem:
-                self._raise_workload(one.name, problem, other)
-            equal = one.payload == other.payload
-            workloads.append(
-                {"name": one.name, "equal": equal, "packed": one.numbers, "plain": other.numbers}
-            )
-        self._events.step("measuring what the function imports")
-        return {
-            "workloads": workloads,
-            "imports": self._imports(packed),
-            "memory": [self._with_memory(packed, size) for size in self._recipe.verify.memory],
-        }
+                self._raise_workload(one.name, problem, other, settings)
+            compared.append((one, other, one.payload == other.payload))
+        return compared
 
-    def _ran_plain(self) -> list[dict[str, Any]]:
-        return [asdict(one) for one in self._trial.ran(self._plain())]
+    def _ran_plain(self, settings: Mapping[str, str]) -> list[Ran]:
+        def run() -> list[dict[str, Any]]:
+            return [asdict(one) for one in self._trial.ran(self._plain(), variables=settings)]
+
+        return [Ran(**one) for one in self._of_plain(f"answers {dict(settings)}", run)]
 
     def _problem(self, packed: Ran, plain: Ran) -> str:
         if packed.error_type:
@@ -147,11 +179,14 @@ class _Proof:
         tolerance = self._recipe.verify.tolerance
         return difference(plain.payload.encode(), packed.payload.encode(), tolerance) or ""
 
-    def _raise_workload(self, name: str, problem: str, plain: Ran) -> None:
+    def _raise_workload(
+        self, name: str, problem: str, plain: Ran, settings: Mapping[str, str]
+    ) -> None:
         self._events.step(f"looking for what changes the answer of workload {name}")
 
         def breaks(payload: Payload) -> bool:
-            (ran,) = self._trial.ran(self._materialised(payload, "tried"), only=name)
+            trees = self._materialised(payload, "tried")
+            (ran,) = self._trial.ran(trees, only=name, variables=settings)
             return bool(self._problem(ran, plain))
 
         self._raise(f"workload {name}: {problem}", self._cause(breaks))

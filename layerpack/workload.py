@@ -12,7 +12,8 @@ from typing import Final
 
 from layerpack import process
 from layerpack.lambda_variables import lambda_variables
-from layerpack.payload import LIBRARIES, PYTHON, FileEntry, Payload
+from layerpack.payload import LIBRARIES, PYTHON, FileEntry, Payload, is_library_name
+from layerpack.processor_levels import levels_here
 from layerpack.recipe import Recipe
 from layerpack.recording import LibraryRecord, Recording
 from layerpack.units import key_of, sha256_file
@@ -40,6 +41,8 @@ def workloads_key(recipe: Recipe, function: Iterable[FileEntry]) -> str:
         [(entry.path, entry.sha256) for entry in function],
         recipe.function.handler if recipe.function else "",
         [(one.name, sha256_file(recipe.folder / one.event)) for one in recipe.workloads],
+        # Without levels the key is what it was before there were any.
+        *([recipe.cpu_levels] if recipe.cpu_levels else []),
     )
 
 
@@ -57,25 +60,33 @@ def record(
 
     `payload` holds the packed libraries; `libraries` maps the SHA-256 of what each was packed from
     to its path in the layers; `provided` holds the packages that the runtime brings. `scratch` is
-    an empty folder. A workload that fails is an outcome
-    with an error, and what it touched until then counts.
+    an empty folder. A workload that fails is an outcome with an error, and what it touched until
+    then counts. Where the recipe names levels of the processor, it runs once for each that this
+    machine has, and what they touch counts together.
     """
-    trace = scratch / "trace"
-    outcomes = run_workloads(
-        recipe,
-        payload,
-        function,
-        interpreter=interpreter,
-        scratch=scratch,
-        environment={_TRACE: str(trace)},
-        provided=provided,
-    )
-    touched = _read_trace(trace)
+    touched: dict[str, dict[int, None]] = {}
+    outcomes: list[Outcome] = []
+    paths = [entry.source for entry in payload if is_library_name(entry.path)]
+    for number, variables_ in enumerate(levels_here(recipe.cpu_levels, paths)):
+        folder = scratch / str(number)
+        folder.mkdir()
+        trace = folder / "trace"
+        outcomes += run_workloads(
+            recipe,
+            payload,
+            function,
+            interpreter=interpreter,
+            scratch=folder,
+            environment={_TRACE: str(trace), **variables_},
+            provided=provided,
+        )
+        for digest, pages in _read_trace(trace).items():
+            touched.setdefault(digest, {}).update(dict.fromkeys(pages))
     records = {
         digest: LibraryRecord(path=path, pages=tuple(touched.get(digest, ())))
         for digest, path in libraries.items()
     }
-    return Recording(key=workloads_key(recipe, function), libraries=records), outcomes
+    return Recording(key=workloads_key(recipe, function), libraries=records), tuple(outcomes)
 
 
 def run_workloads(

@@ -33,10 +33,12 @@ def unzip_build(folder: Path, manifest: Manifest, cache: Cache) -> Trees:
         raise UsageError(
             f"{folder} has no function to invoke", "Name its code in the recipe (function.source)."
         )
+    # Also where they are unzipped already: what runs is what would be uploaded.
+    _check(folder, manifest)
     home = cache.folder("unzipped") / key_of([part.sha256 for part in _parts(manifest)])
     if not (home / _WHOLE).exists():
         with folder_aside(home, _WHOLE) as aside:
-            unzip(folder, manifest, aside)
+            _unzip_all(folder, manifest, aside)
             (aside / _WHOLE).touch()
     return Trees(opt=home / "opt", task=home / "task")
 
@@ -47,10 +49,18 @@ def unzip(folder: Path, manifest: Manifest, home: Path) -> Trees:
     Raises UsageError for other zips than the manifest tells of, and VerificationError where two
     layers have a file at one path.
     """
+    _check(folder, manifest)
+    return _unzip_all(folder, manifest, home)
+
+
+def _check(folder: Path, manifest: Manifest) -> None:
     for part in _parts(manifest):
         path = folder / part.file
         if not path.is_file() or sha256_file(path) != part.sha256:
             raise UsageError(f"{path} is not as it was built", "Build again.")
+
+
+def _unzip_all(folder: Path, manifest: Manifest, home: Path) -> Trees:
     trees = Trees(opt=home / "opt", task=home / "task")
     trees.opt.mkdir(parents=True)
     trees.task.mkdir()

@@ -51,6 +51,8 @@ def proof_line(verified: Mapping[str, Any]) -> str:
         differing = sum(not one["equal"] for one in workloads)
         answers = f"; {len(workloads)} workloads answer as in a plain install"
         told += answers + (f", {differing} within the tolerance" if differing else "")
+    for level in verified.get("levels", ()):
+        told += f"; at {level['level']}" + ("" if level["state"] == "verified" else " not")
     if verified["isolation"] == "process":
         told += "; without isolation"
     return told

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from layerpack.cache import Cache
+from layerpack.processor_levels import lacking
 from tests.support.code import ANSWER, code_wheel
 from tests.support.command import Ended, layerpack
 from tests.support.index import LocalIndex
@@ -167,6 +168,23 @@ def test_numbers_may_differ_by_what_the_recipe_allows(
     ended = build(tmp_path, emulator_cache)
     assert ended.code == 0, ended.errors
     assert record(tmp_path)["workloads"][0]["equal"] is False
+
+
+def test_each_level_of_the_processor_is_verified_or_told(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    more = FUNCTION + "cpu: {x86_64: [avx2, avx512]}\n"
+    project(tmp_path, index, more=more)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    levels = record(tmp_path)["levels"]
+    assert [one["level"] for one in levels] == ["avx2", "avx512"]
+    for one in levels:
+        if lacks := lacking(one["level"]):
+            assert one["reason"] == f"this processor lacks {', '.join(lacks)}"
+            assert f"not verified at {one['level']}" in ended.errors
+        else:
+            assert (one["state"], one["equal"]) == ("verified", True)
 
 
 def test_what_lambda_cannot_do_is_told_with_its_line(

@@ -1,0 +1,78 @@
+"""Levels of a processor, and how numeric libraries are held to one.
+
+Each library chooses its kernels when it starts, by what the processor has; a variable of its own
+holds it to less. Names and values: OpenBLAS's README (OPENBLAS_CORETYPE), oneDNN's "CPU Dispatcher
+Control", numpy's "CPU/SIMD Optimizations" and PyTorch's "ATen CPU capability". BLIS has no variable
+in the versions that are on the index.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+Level = Literal["avx2", "avx512"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+
+#: What a level needs, as /proc/cpuinfo calls it.
+_FLAGS: Final[Mapping[Level, frozenset[str]]] = {
+    "avx2": frozenset({"avx2", "fma"}),
+    "avx512": frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}),
+}
+_VARIABLES: Final[Mapping[Level, Mapping[str, str]]] = {
+    "avx2": {
+        "OPENBLAS_CORETYPE": "Haswell",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    },
+    "avx512": {
+        "OPENBLAS_CORETYPE": "SkylakeX",
+        "DNNL_MAX_CPU_ISA": "AVX512_CORE",
+        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE",
+        "ATEN_CPU_CAPABILITY": "avx512",
+    },
+}
+_NUMPY: Final = "NPY_DISABLE_CPU_FEATURES"
+#: numpy's names of what is beyond AVX2, as its library spells them.
+_BEYOND_AVX2: Final = re.compile(rb"\0(AVX512[A-Z_]*|X86_V4)(?=\0)")
+
+
+def lacking(level: Level, cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """What this processor lacks for a level, sorted; empty where it has all."""
+    found: set[str] = set()
+    for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("flags"):
+            found.update(line.partition(":")[2].split())
+            break
+    return tuple(sorted(_FLAGS[level] - found))
+
+
+def variables(level: Level, libraries: Iterable[Path]) -> dict[str, str]:
+    """The variables that hold `libraries` to a level: those that one of them looks for.
+
+    A name that no bundled version knows is left out: it would promise what nothing keeps.
+    """
+    wanted = dict(_VARIABLES[level])
+    told: dict[str, str] = {}
+    for path in libraries:
+        data = path.read_bytes()
+        told |= {
+            name: value
+            for name, value in wanted.items()
+            if name.encode() in data and value.lower().encode() in data.lower()
+        }
+        if level == "avx2" and _NUMPY.encode() in data:
+            features = {match[1].decode() for match in _BEYOND_AVX2.finditer(data)}
+            known = set(told.get(_NUMPY, "").split())
+            told[_NUMPY] = " ".join(sorted(features | known))
+    return {name: value for name, value in told.items() if value}
+
+
+def levels_here(levels: Iterable[Level], libraries: Iterable[Path]) -> list[dict[str, str]]:
+    """The variables for each level that this processor has; once none, where it has none of them,
+    or there are none."""
+    paths = list(libraries)
+    return [variables(level, paths) for level in levels if not lacking(level)] or [{}]
