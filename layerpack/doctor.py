@@ -6,6 +6,7 @@ Of credentials only the places are named where the usual tools would look, never
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,11 @@ _AWS_FILES = {
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
     "AWS_CONFIG_FILE": "~/.aws/config",
 }
+_CREDENTIALS = re.compile(
+    r"^\s*(aws_access_key_id|aws_secret_access_key|credential_process|role_arn|source_profile|sso_\w+|login_session"
+    r"|web_identity_token_file)\s*=",
+    re.MULTILINE,
+)
 _INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_FIND_LINKS", "UV_INDEX_URL", "UV_DEFAULT_INDEX")
 _COMPILERS = {"C compiler": ("CC", "cc"), "C++ compiler": ("CXX", "c++")}
 
@@ -89,7 +95,7 @@ def _interpreters() -> Iterator[Check]:
 
 def _compilers() -> Iterator[Check]:
     for name, (variable, usual) in _COMPILERS.items():
-        command = os.environ.get(variable, usual).split()[0]
+        command = next(iter(os.environ.get(variable, "").split()), usual)
         found = shutil.which(command)
         yield Check(
             name=name,
@@ -133,7 +139,8 @@ def _credentials(environment: Mapping[str, str]) -> Iterator[Check]:
     places = [name for name in _AWS_VARIABLES if environment.get(name)]
     for variable, usual in _AWS_FILES.items():
         file = Path(environment.get(variable, usual)).expanduser()
-        if file.is_file():
+        # A configuration may name a region alone.
+        if file.is_file() and _CREDENTIALS.search(file.read_text("utf-8", "replace")):
             places.append(str(file))
     yield _found_in("AWS credentials", places, "publishing")
     places = [name for name in _INDEX_VARIABLES if environment.get(name)]

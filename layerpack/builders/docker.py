@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import distribution, version
 from pathlib import Path
+from textwrap import indent
 
 from layerpack import data, process
 from layerpack.builders.api import BuildContext, SystemLibrary, WheelFile
 from layerpack.builders.carriers import carried_library, known_licence
-from layerpack.builders.docker_container import HOME, Container, PackagesError
+from layerpack.builders.docker_container import HOME, Container, PackagesError, ResourcesError
 from layerpack.builders.docker_engine import Engine, image_reference, need_image
 from layerpack.builders.gather import gather
 from layerpack.builders.local import library_path
-from layerpack.builders.source import build_wheel, require_pip
+from layerpack.builders.source import OLDEST_OF_PIP, build_wheel, require_pip
 from layerpack.cache import Cache
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
@@ -103,6 +104,12 @@ class DockerBuilder:
 
     def pip_compile(self) -> process.Tool:
         """pip-tools under the image's Python. Raises BuildToolError where it cannot be had."""
+        if self._options.profile.python_version < OLDEST_OF_PIP:
+            raise BuildToolError(
+                f"pip no longer runs on Python {self._options.profile.python}, so that nothing "
+                "can be resolved under it",
+                "Lock on this machine: `layerpack lock --builder local`.",
+            )
         container = self._running()
         self._options.on_step("installing pip-tools in the container")
         wanted = f"pip-tools=={version('pip-tools')}"
@@ -122,13 +129,29 @@ class DockerBuilder:
         container = self._running()
         container.doing = f"building {pin.name}=={pin.version}"
         pip = process.Tool(command=(_PYTHON, "-m", "pip"), run=container.run)
-        return build_wheel(pin, context, pip)
+        try:
+            return build_wheel(pin, context, pip)
+        except ResourcesError as error:
+            name = f"{pin.name}-{pin.version}.log"
+            log = context.cache.folder("logs") / name
+            write_text(log, error.result.output + error.result.errors)
+            raise BuildToolError(
+                f"{error.message}; its last lines:\n{indent(error.result.tail(), '  ')}\n"
+                f"the whole log: {log}",
+                error.hint,
+            ) from None
 
     def _read_library(self, soname: str) -> bytes | None:
         """A library's content, from where the image's loader finds it."""
         container = self._running()
         container.doing = f"looking for {soname} in the image"
         listing = container.run(["/bin/sh", "-c", "PATH=$PATH:/sbin:/usr/sbin ldconfig -p"])
+        if listing.returncode != 0 or not listing.output.strip():
+            # An absence that is not one would be remembered.
+            raise BuildToolError(
+                f"the libraries of {self._image.reference} cannot be listed: {listing.tail(3)}",
+                "The image needs ldconfig; or set system-libraries to none.",
+            )
         path = library_path(listing.output, soname, self._options.profile.machine)
         if path is None:
             return None
@@ -169,7 +192,7 @@ class DockerBuilder:
         show = "import json, sysconfig; print(json.dumps(sysconfig.get_path('purelib')))"
         code = f"""{python} -m venv --without-pip {_ENVIRONMENT} && {_PYTHON} -c "{show}" """
         result = container.run(["/bin/sh", "-c", code])
-        if result.returncode != 0:
+        if result.returncode != 0 or not result.output.strip():
             raise BuildToolError(
                 f"{self._image.reference} has no {python} to build with: {result.tail(3)}",
                 f"Name an image for {self._options.profile.runtime} with --base-image or "

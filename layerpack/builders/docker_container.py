@@ -28,6 +28,7 @@ from layerpack.builders.docker_engine import (
     Image,
     engine_error,
     platform_of,
+    proxy_variables,
     told,
 )
 from layerpack.builders.docker_settings import CA_VARIABLES, passed_settings
@@ -47,7 +48,7 @@ _CA_BUNDLE = f"{HOME}/ca-bundle.pem"
 _NEVER_STARTED_SECONDS = 600.0
 # cgroups count what the kernel killed in them: version 2 here, version 1 there.
 _KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
-_KILLED = re.compile(r"^oom_kill [1-9]", re.MULTILINE)
+_KILLED = re.compile(r"^oom_kill (\d+)", re.MULTILINE)
 
 
 class Container:
@@ -61,6 +62,7 @@ class Container:
         self._folders = 0
         self._id = ""
         self._held: Any = None
+        self._kills = 0
         self.doing = ""
         """What is done in it, for errors: `building gluonnlp==0.10.0`."""
         try:
@@ -68,6 +70,14 @@ class Container:
                 self._sweep()
                 self._start(platform_of(profile))
             self._prepare()
+        except BuildToolError:
+            ended = not self._runs()
+            self.close()
+            if ended and not engine.is_native(profile):
+                # Its first program could not even begin, and the engine removed it.
+                doing = f"starting a container of {image.reference}"
+                raise engine_error(doing, "exec format error") from None
+            raise
         except BaseException:
             self.close()
             raise
@@ -101,6 +111,8 @@ class Container:
             working_dir="/",
             labels={LABEL: ""},
             platform=platform,
+            # The proxies of Docker's configuration may hold secrets, and go to programs alone.
+            use_config_proxy=False,
             host_config=self._api.create_host_config(auto_remove=True),
         )
         self._id = created["Id"]
@@ -113,9 +125,17 @@ class Container:
             members.append(_file(_CA_BUNDLE, self._settings.ca_bundle))
         self._put(members)
 
+    def _runs(self) -> bool:
+        """Whether it has not ended; true where the engine does not tell."""
+        try:
+            return bool(self._api.inspect_container(self._id)["State"]["Running"])
+        except NOT_FOUND:
+            return False
+        except ENGINE_ERRORS:
+            return True
+
     def close(self) -> None:
         """Remove it, with all that still runs in it."""
-
         identity, self._id = self._id, ""
         if identity:
             # It may be gone already, and an engine that no longer answers removes it by itself.
@@ -131,7 +151,6 @@ class Container:
 
     def read(self, path: str) -> bytes | None:
         """The content of a file inside; None where there is none (a link is not followed)."""
-
         with told(f"reading {path} in the container"):
             try:
                 chunks, _ = self._api.get_archive(self._id, path)
@@ -177,9 +196,10 @@ class Container:
             inside = self._place()
             self._put([_folder(inside)])
             self.add(inside, folder, sorted_walk(folder))
+        words, indexes = _without_indexes(self._with_links(arguments))
         result = self._exec(
-            self._with_links(arguments),
-            environment={**self._environment(), **(environment or {})},
+            words,
+            environment={**self._environment(), **(environment or {}), **indexes},
             folder=inside,
             on_line=on_line or (lambda line: None),
             user=f"{_USER}:{_USER}",
@@ -205,6 +225,7 @@ class Container:
         bundle = dict.fromkeys(CA_VARIABLES, _CA_BUNDLE) if self._settings.ca_bundle else {}
         # The user has no entry in the image's list of users.
         return {
+            **proxy_variables(),
             **self._settings.variables,
             **bundle,
             "HOME": f"{HOME}/home",
@@ -261,31 +282,73 @@ class Container:
             started = self._api.exec_create(
                 self._id, list(arguments), environment=dict(environment), workdir=folder, user=user
             )
-            for chunks in self._api.exec_start(started["Id"], stream=True, demux=True):
-                for stream, chunk in zip(streams, chunks, strict=True):
-                    stream.feed(chunk or b"")
+            for number, chunk in self._engine.output_of(started["Id"]):
+                streams[number].feed(chunk)
             for stream in streams:
                 stream.end()
             code = self._api.exec_inspect(started["Id"])["ExitCode"]
+        if code is None:
+            self._require_running(doing)
+            raise BuildToolError(
+                f"{doing} failed: the connection to the container broke",
+                "A network device may end connections that are silent for long: build again.",
+            )
         result = process.Result(returncode=code, output=streams[0].text, errors=streams[1].text)
         if code != 0:
             self._check_resources(doing, result)
         return result
 
     def _check_resources(self, doing: str, result: process.Result) -> None:
-        """Raises BuildToolError where memory or disk were what a failed program lacked."""
+        """Raises ResourcesError where memory or disk were what a failed program lacked, and
+        BuildToolError where the container was ended."""
+        self._require_running(doing)
         if DISK_FULL in (result.output + result.errors).lower():
-            raise engine_error(doing, DISK_FULL)
+            cause = engine_error(doing, DISK_FULL)
+            raise ResourcesError(cause.message, cause.hint, result)
         with told(doing):
             # Whatever the program was, the kernel counts in the container's group what it killed.
             asked = self._api.exec_create(self._id, ["/bin/cat", *_KILLS])
-            counts = self._api.exec_start(asked["Id"])
-        if _KILLED.search(counts.decode("utf-8", "replace")):
-            raise BuildToolError(
+            counts = b"".join(chunk for _, chunk in self._engine.output_of(asked["Id"]))
+        match = _KILLED.search(counts.decode("utf-8", "replace"))
+        kills = int(match[1]) if match else 0
+        # One that a former program outlived is not what this one died of.
+        before, self._kills = self._kills, kills
+        if kills > before:
+            raise ResourcesError(
                 f"{doing} failed: it was killed, as the container had no memory left",
                 "Give the engine more memory (Docker Desktop: Settings, Resources), or let it "
                 "compile fewer files at once (MAX_JOBS=1).",
+                result,
             )
+
+    def _require_running(self, doing: str) -> None:
+        if not self._runs():
+            raise BuildToolError(
+                f"{doing} failed: the container was ended from outside", "Build again."
+            )
+
+
+def _without_indexes(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """A command of pip's without its indexes, and the variables that tell it of them: an engine
+    shows everyone the arguments of what it runs, and an address may hold a password."""
+    names = {"--index-url": "PIP_INDEX_URL", "--extra-index-url": "PIP_EXTRA_INDEX_URL"}
+    left: list[str] = []
+    found: dict[str, list[str]] = {}
+    rest = iter(words)
+    for word in rest:
+        if word in names:
+            found.setdefault(names[word], []).append(next(rest, ""))
+        else:
+            left.append(word)
+    return left, {name: " ".join(values) for name, values in found.items()}
+
+
+class ResourcesError(BuildToolError):
+    """A program lacked memory or disk; `result` is what it printed."""
+
+    def __init__(self, message: str, hint: str, result: process.Result) -> None:
+        super().__init__(message, hint)
+        self.result = result
 
 
 class PackagesError(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 from docker.client import DockerClient
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, InvalidVersion, NotFound
+from docker.utils.config import load_general_config
 from docker.utils.socket import SocketError
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
@@ -50,12 +52,41 @@ _PATIENCE = 600
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """An engine that answered: the SDK's low-level client, where it listens, and its version."""
+    """An engine that answered: the SDK's low-level client, where it listens, its version, and the
+    architecture that it runs on, as Go calls it (`amd64`)."""
 
     api: Any
     address: str
     version: str
     api_version: str
+    architecture: str
+
+    def is_native(self, profile: RuntimeProfile) -> bool:
+        """Whether it runs a runtime's programs without emulation."""
+        return platform_of(profile) == f"linux/{self.architecture}"
+
+    def output_of(self, identity: str) -> Iterator[tuple[int, bytes]]:
+        """Start what was made ready to be run in a container: (0, standard output) and (1,
+        standard error), as they come.
+
+        Not by the SDK, which reads past what came together with the answer's head: a proxy, or a
+        slow network, then takes the first lines. The format is that of "Attach to a container" in
+        the engine's API. Raises ConnectionError where it breaks within a piece.
+        """
+        url = f"{self.api.base_url}/v{self.api.api_version}/exec/{identity}/start"
+        # A program may be silent for as long as it likes.
+        answer = self.api.post(url, json={"Detach": False, "Tty": False}, stream=True, timeout=None)
+        with answer:
+            if answer.status_code >= 400:
+                raise APIError(answer.reason, response=answer, explanation=answer.text)
+            while head := answer.raw.read(8):
+                stream, size = struct.unpack(">BxxxL", head)
+                while size:
+                    chunk = answer.raw.read(min(size, 1 << 16))
+                    if not chunk:
+                        raise ConnectionError("the output ended in the middle")
+                    size -= len(chunk)
+                    yield (1 if stream == 2 else 0), chunk
 
     def close(self) -> None:
         """Close the connections to it."""
@@ -97,14 +128,16 @@ def engine_address() -> tuple[str, str]:
         f"{mine}/podman/podman.sock",
         "/run/podman/podman.sock",
     ]
-    found = next((place for place in places if Path(place).exists()), places[0])
+    found = next((place for place in places if os.path.exists(place)), places[0])  # noqa: PTH110
     return f"unix://{found}", ""
 
 
 def _context() -> tuple[str, str] | None:
-    """The address of the context that was chosen with `docker context use`, unless the default."""
+    """The address of the context that DOCKER_CONTEXT names, or `docker context use` chose, unless
+    that is the default. (Certificates of a context are not read: DOCKER_CERT_PATH names them.)"""
     try:
-        context = ContextAPI.get_current_context()
+        chosen = os.environ.get("DOCKER_CONTEXT")
+        context = ContextAPI.get_context(chosen) if chosen else ContextAPI.get_current_context()
     except (DockerException, OSError, ValueError):
         return None
     if context is None or context.Name == "default" or not context.Host:
@@ -135,7 +168,7 @@ def connect() -> Engine:
         version = client.version()
     except InvalidVersion as error:
         raise _too_old(address, str(error)) from None
-    except (DockerException, OSError) as error:
+    except (DockerException, OSError, ValueError) as error:
         raise _no_engine(address, source, error) from None
     api_version = str(version.get("ApiVersion", "0"))
     if _numbers(api_version) < _numbers(facts["oldest_api"]):
@@ -147,6 +180,7 @@ def connect() -> Engine:
         address=address,
         version=str(version.get("Version", "")),
         api_version=api_version,
+        architecture=str(version.get("Arch", "")),
     )
 
 
@@ -260,7 +294,10 @@ def need_image(
             _pull(engine, reference, wanted, progress)
         except BuildToolError as error:
             # One that was made here is in no registry.
-            raise (_foreign(found, reference, wanted) if found else error) from None
+            if found is None:
+                raise
+            foreign = _foreign(found, reference, wanted)
+            raise BuildToolError(f"{foreign.message} ({error.message})", foreign.hint) from None
         found = _inspect(engine, reference)
         if found is None or _platform(found) != wanted:
             raise _foreign(found or {}, reference, wanted)
@@ -293,11 +330,25 @@ def _digest(image: dict[str, Any], reference: str) -> str:
         return reference.partition("@")[2]
     # A tag's colon stands behind the last slash, a port's before it.
     folder, slash, name = reference.rpartition("/")
-    repository = folder + slash + name.partition(":")[0]
+    repository = _short(folder + slash + name.partition(":")[0])
     for text in image.get("RepoDigests") or ():
-        if text.partition("@")[0] == repository:
+        if _short(text.partition("@")[0]) == repository:
             return str(text.partition("@")[2])
     return str(image["Id"])
+
+
+def _short(repository: str) -> str:
+    """A repository's name without what is understood: Docker Hub, and its official images."""
+    return repository.removeprefix("docker.io/").removeprefix("library/")
+
+
+def proxy_variables() -> dict[str, str]:
+    """The proxies of Docker's own configuration file (`proxies.default`), as variables."""
+    configured = load_general_config().get("proxies", {}).get("default", {})
+    names = {"httpProxy": "HTTP_PROXY", "httpsProxy": "HTTPS_PROXY", "noProxy": "NO_PROXY"}
+    names |= {"ftpProxy": "FTP_PROXY", "allProxy": "ALL_PROXY"}
+    found = {name: configured[key] for key, name in names.items() if configured.get(key)}
+    return found | {name.lower(): value for name, value in found.items()}
 
 
 def _pull(

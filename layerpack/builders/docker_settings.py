@@ -50,6 +50,10 @@ def passed_settings() -> Settings:
         words = [word for word in configured.get(key, "").split() if not word.startswith("file:")]
         if words:
             variables[f"PIP_{key.upper().replace('-', '_')}"] = " ".join(words)
+    # uv's names for the same, which a resolver on this machine would read.
+    uv_index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
+    if uv_index and not uv_index.startswith("file:"):
+        variables.setdefault("PIP_INDEX_URL", uv_index)
     bundles = [os.environ.get(name, "") for name in CA_VARIABLES]
     bundle = next((text for text in (*bundles, configured.get("cert", "")) if text), "")
     return Settings(

@@ -26,8 +26,8 @@ from layerpack.units import sha256_file, write_text
 # 1980-01-01, the earliest date a zip can hold: wheels are then equal on every day
 # (SOURCE_DATE_EPOCH is honoured by setuptools, wheel and flit; see reproducible-builds.org).
 _EPOCH = "315532800"
-# pip 26 needs Python 3.10, and runs under the target's interpreter to build.
-_OLDEST_OF_PIP = (3, 10)
+#: pip 26 needs Python 3.10, and runs under the target's interpreter to build.
+OLDEST_OF_PIP = (3, 10)
 # As setuptools, distutils, meson and CMake say it.
 _NO_COMPILER = re.compile(
     r"(command|execute) '[^']*(gcc|g\+\+|cc|c\+\+|clang)'[^\n]*No such file"
@@ -55,7 +55,7 @@ def local_pip(pin: Locked, profile: RuntimeProfile) -> process.Tool:
 
 def require_pip(pin: Locked, profile: RuntimeProfile) -> None:
     """Raises BuildToolError where pip no longer runs under the runtime's Python."""
-    if profile.python_version < _OLDEST_OF_PIP:
+    if profile.python_version < OLDEST_OF_PIP:
         raise BuildToolError(
             f"{pin.name}=={pin.version} must be built from source, and pip no longer runs under "
             f"Python {profile.python}",

@@ -46,6 +46,8 @@ def test_credentials_are_named_and_never_shown(tmp_path: Path) -> None:
         "missing"
     }
     (tmp_path / ".aws").mkdir()
+    # A region is no credential.
+    (tmp_path / ".aws/config").write_text("[default]\nregion = eu-west-1\n")
     (tmp_path / ".aws/credentials").write_text(f"[default]\naws_secret_access_key = {SECRET}\n")
     (tmp_path / ".netrc").write_text(f"machine x login y password {SECRET}\n")
     keys = {"AWS_ACCESS_KEY_ID": SECRET, "PIP_INDEX_URL": f"https://me:{SECRET}@127.0.0.1/simple"}

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from layerpack.builders.docker_container import Container
+from layerpack.builders.docker_engine import connect, need_image
+from layerpack.errors import BuildToolError
+from layerpack.limits import RuntimeProfile
 from tests.integration.docker.remote import remote
 from tests.support.command import layerpack, start
-from tests.support.engine import OFFLINE, Engine, locked_source, reached, until
+from tests.support.engine import OFFLINE, RUNTIME, Engine, locked_source, reached, until
 from tests.support.wheels import make_sdist
 
 pytestmark = pytest.mark.engine
@@ -81,3 +89,61 @@ def test_a_connection_that_breaks_is_told_and_the_engine_removes_the_container(
         "  See whether it still runs: `layerpack doctor` asks it.",
     ]
     until(lambda: not engine.containers(), 30)
+
+
+def test_output_that_comes_with_the_answers_head_is_not_lost(
+    engine: Engine, stand_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with remote() as connection:
+        connection.joins = True
+        monkeypatch.setenv("DOCKER_HOST", connection.address)
+        with container_of(stand_in) as container:
+            result = container.run(["/bin/sh", "-c", "echo first; echo error >&2; echo second"])
+    assert (result.returncode, result.output, result.errors) == (0, "first\nsecond\n", "error\n")
+
+
+def test_a_container_that_is_ended_from_outside_is_told(engine: Engine, stand_in: str) -> None:
+    with container_of(stand_in) as container:
+        killer = threading.Thread(target=lambda: engine.running().kill())
+        with pytest.raises(BuildToolError, match="the container was ended from outside"):
+            container.run(
+                ["/bin/sh", "-c", "echo here; sleep 600"], on_line=lambda line: killer.start()
+            )
+        killer.join()
+
+
+def test_no_secret_is_in_the_containers_configuration_or_the_engines_events(
+    engine: Engine, stand_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxies = {"default": {"httpProxy": "http://user:s3cret@proxy:3128"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    since = engine.client.info()["SystemTime"]
+    index = ("--index-url", "https://user:s3cret@host/simple")
+    with container_of(stand_in) as container:
+        code = "import os, sys; print(os.environ['HTTP_PROXY'], os.environ['PIP_INDEX_URL'])"
+        result = container.run(["python3", "-c", code, *index])
+        shown = json.dumps(engine.running().attrs)
+    assert result.output.count("s3cret") == 2
+    assert "s3cret" not in shown
+    until_ = engine.client.info()["SystemTime"]
+    events = engine.client.api.events(since=_seconds(since), until=_seconds(until_), decode=True)
+    assert "s3cret" not in json.dumps(list(events))
+
+
+def _seconds(told: str) -> int:
+    return int(datetime.fromisoformat(told[:19] + "+00:00").timestamp())
+
+
+@contextmanager
+def container_of(image: str) -> Iterator[Container]:
+    """A container of the stand-in, in the engine that the environment names."""
+    engine = connect()
+    profile = RuntimeProfile.load(RUNTIME, "x86_64")
+    found = need_image(engine, image, profile, lambda _: None, lambda *_: None)
+    container = Container(engine, found, profile)
+    try:
+        yield container
+    finally:
+        container.close()
+        engine.close()
