@@ -62,6 +62,7 @@ def test_segments_stay_apart_at_page_granularity(library: Path, tmp_path: Path) 
     packed = tmp_path / library.name
     assert isinstance(elf.pack(library, packed, elf.PackOptions(level=3)), elf.PackResult)
     loads = elf.read_file(packed).loads
-    assert {load.align for load in loads} == {PAGE}
+    # The first asks for the whole library's alignment, which newer loaders keep.
+    assert [load.align for load in loads] == [65536, *[PAGE] * (len(loads) - 1)]
     ends = [-(-(load.vaddr + load.memsz) // PAGE) for load in loads]
     assert all(end <= load.vaddr // PAGE for end, load in zip(ends, loads[1:], strict=False))
