@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import distribution, version
 from pathlib import Path
-from textwrap import indent
 
 from layerpack import data, process
 from layerpack.builders.api import BuildContext, SystemLibrary, WheelFile
@@ -21,7 +20,7 @@ from layerpack.builders.docker_container import HOME, Container, PackagesError, 
 from layerpack.builders.docker_engine import Engine, image_reference, need_image
 from layerpack.builders.gather import gather
 from layerpack.builders.local import library_path
-from layerpack.builders.source import OLDEST_OF_PIP, build_wheel, require_pip
+from layerpack.builders.source import OLDEST_OF_PIP, build_wheel, last_lines, require_pip
 from layerpack.cache import Cache
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
@@ -136,7 +135,7 @@ class DockerBuilder:
             log = context.cache.folder("logs") / name
             write_text(log, error.result.output + error.result.errors)
             raise BuildToolError(
-                f"{error.message}; its last lines:\n{indent(error.result.tail(), '  ')}\n"
+                f"{error.message}; its last lines:\n{last_lines(error.result)}\n"
                 f"the whole log: {log}",
                 error.hint,
             ) from None

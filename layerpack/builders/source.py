@@ -135,14 +135,18 @@ def _failure(
         return download_error([pin], result, context.profile)
     log = context.cache.folder("logs") / f"{pin.name}-{pin.version}.log"
     write_text(log, text)
-    # What the build itself printed; after it come pip's own words, the same for every failure.
-    own = result.errors.split("error: subprocess-exited-with-error")[0]
-    lines = [line.strip() for line in own.splitlines() if line.strip()]
     return BuildToolError(
         f"building {pin.name}=={pin.version} from source failed; its last lines:\n"
-        + "\n".join(f"  {line}" for line in lines[-15:])
-        + f"\nthe whole log: {log}",
+        f"{last_lines(result)}\nthe whole log: {log}",
         "There is no C compiler: install one (in Docker: build.system-packages, or AWS's image)."
         if _NO_COMPILER.search(text)
         else "A build requirement that is too new can be held back with build.constraints.",
     )
+
+
+def last_lines(result: process.Result) -> str:
+    """What a build itself printed last, indented; after it come pip's own words, the same for every
+    failure."""
+    own = result.errors.split("error: subprocess-exited-with-error")[0]
+    lines = [line.strip() for line in own.splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-15:])
