@@ -63,6 +63,9 @@ LP_EXPORT int layerpack_pthread_attr_setsigmask_np(pthread_attr_t *attributes,
                                                    const sigset_t *set)
 {
     sigset_t copy;
+    /* A program that asks whether glibc has it finds ours. */
+    if (pthread_attr_setsigmask_np == NULL)
+        return ENOSYS;
     return pthread_attr_setsigmask_np(attributes, for_kernel(set, &copy));
 }
 
