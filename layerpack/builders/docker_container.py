@@ -26,6 +26,7 @@ from layerpack.builders.docker_engine import (
     NOT_FOUND,
     Engine,
     Image,
+    ended_error,
     engine_error,
     platform_of,
     proxy_variables,
@@ -323,9 +324,7 @@ class Container:
 
     def _require_running(self, doing: str) -> None:
         if not self._runs():
-            raise BuildToolError(
-                f"{doing} failed: the container was ended from outside", "Build again."
-            )
+            raise ended_error(doing)
 
 
 def _without_indexes(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:

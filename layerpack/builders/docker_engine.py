@@ -252,6 +252,8 @@ def engine_error(doing: str, reason: str) -> BuildToolError:
             "Free some: `docker system df` shows what takes it, `docker system prune` removes what "
             "nothing uses.",
         )
+    if "is not running" in lower or "no such container" in lower:
+        return ended_error(doing)
     if "exec format error" in lower:
         return BuildToolError(
             f"{doing} failed: the container engine cannot run programs of that architecture",
@@ -261,6 +263,11 @@ def engine_error(doing: str, reason: str) -> BuildToolError:
     return BuildToolError(
         f"{doing} failed: {reason.strip()}", "`layerpack doctor` shows the engine."
     )
+
+
+def ended_error(doing: str) -> BuildToolError:
+    """The error for a container that somebody else ended."""
+    return BuildToolError(f"{doing} failed: the container was ended from outside", "Build again.")
 
 
 def image_reference(profile: RuntimeProfile) -> str:
