@@ -10,6 +10,7 @@ import codecs
 import io
 import posixpath
 import re
+import signal
 import tarfile
 import tempfile
 import time
@@ -47,6 +48,7 @@ _USER = 1000
 _CA_BUNDLE = f"{HOME}/ca-bundle.pem"
 # Another layerpack needs far less from making a container to starting it; clocks may differ.
 _NEVER_STARTED_SECONDS = 600.0
+_ENDING_SECONDS = 2.0
 # cgroups count what the kernel killed in them: version 2 here, version 1 there.
 _KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 _KILLED = re.compile(r"^oom_kill (\d+)", re.MULTILINE)
@@ -302,6 +304,11 @@ class Container:
     def _check_resources(self, doing: str, result: process.Result) -> None:
         """Raises ResourcesError where memory or disk were what a failed program lacked, and
         BuildToolError where the container was ended."""
+        # One that was killed may be so since its container is being ended, which takes a moment.
+        killed = result.returncode == 128 + signal.SIGKILL
+        end = time.monotonic() + (_ENDING_SECONDS if killed else 0.0)
+        while self._runs() and time.monotonic() < end:
+            time.sleep(0.1)
         self._require_running(doing)
         if DISK_FULL in (result.output + result.errors).lower():
             cause = engine_error(doing, DISK_FULL)

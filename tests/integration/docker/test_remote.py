@@ -104,12 +104,16 @@ def test_output_that_comes_with_the_answers_head_is_not_lost(
 
 def test_a_container_that_is_ended_from_outside_is_told(engine: Engine, stand_in: str) -> None:
     with container_of(stand_in) as container:
-        killer = threading.Thread(target=lambda: engine.running().kill())
+        api = engine.client.api
+        (one,) = api.containers(filters={"label": "layerpack", "status": "running"})
+        killer = threading.Thread(target=api.kill, args=(one["Id"],))
         with pytest.raises(BuildToolError, match="the container was ended from outside"):
             container.run(
                 ["/bin/sh", "-c", "echo here; sleep 600"], on_line=lambda line: killer.start()
             )
         killer.join()
+    # The engine removes it by itself.
+    until(lambda: not engine.containers(), 30)
 
 
 def test_no_secret_is_in_the_containers_configuration_or_the_engines_events(
