@@ -50,7 +50,9 @@ class Engine:
 
     def containers(self) -> list[Any]:
         """layerpack's containers, running or not."""
-        return list(self.client.containers.list(all=True, filters={"label": "layerpack"}))
+        # One may go between the list and a look at it.
+        filters = {"label": "layerpack"}
+        return list(self.client.containers.list(all=True, filters=filters, ignore_removed=True))
 
     def images(self) -> set[str]:
         """Every image, those without a name as well."""
