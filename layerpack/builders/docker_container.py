@@ -48,7 +48,7 @@ _USER = 1000
 _CA_BUNDLE = f"{HOME}/ca-bundle.pem"
 # Another layerpack needs far less from making a container to starting it; clocks may differ.
 _NEVER_STARTED_SECONDS = 600.0
-_ENDING_SECONDS = 2.0
+_ENDING_SECONDS = 5.0
 # cgroups count what the kernel killed in them: version 2 here, version 1 there.
 _KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 _KILLED = re.compile(r"^oom_kill (\d+)", re.MULTILINE)
