@@ -5,7 +5,6 @@ It is to the pages of libraries what the lock is to versions, and lies beside it
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from layerpack.cache import Cache
 from layerpack.events import Events
+from layerpack.limits import this_machine
 from layerpack.passes.api import PassContext
 from layerpack.passes.paged import pack_for_recording, packing_inputs
 from layerpack.payload import Payload
@@ -111,7 +111,6 @@ def _obstacle(context: PassContext) -> str:
     """Why no recording can be made on this machine, as a clause; empty where it can."""
     if context.interpreter is None:
         return f"there is no Python {context.profile.python} here to record a new one"
-    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine := platform.machine().lower())
-    if (here or machine) != context.profile.machine:
+    if this_machine() != context.profile.machine:
         return f"this machine is no {context.profile.machine} to record a new one on"
     return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from layerpack.emulator.trees import unzip_build
 from layerpack.errors import BuildToolError, UsageError
 from layerpack.events import Events
 from layerpack.interpreters import require_interpreter
-from layerpack.limits import RuntimeProfile
+from layerpack.limits import RuntimeProfile, this_machine
 from layerpack.lock import parse_requirements
 from layerpack.manifest import Manifest
 from layerpack.payload import PYTHON
@@ -62,10 +61,9 @@ def program_of(folder: Path, manifest: Manifest, cache: Cache, events: Events) -
     profile = RuntimeProfile.load(
         manifest.runtime, "arm64" if manifest.architecture == "arm64" else "x86_64"
     )
-    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine := platform.machine().lower())
-    if (here or machine) != profile.machine:
+    if this_machine() != profile.machine:
         raise UsageError(
-            f"{folder} is for {profile.machine}, and this machine is {machine}",
+            f"{folder} is for {profile.machine}, and this machine is {this_machine()}",
             f"Invoke it on a machine with {profile.machine}.",
         )
     events.step("unzipping the layers")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -105,6 +107,16 @@ class RuntimeProfile:
             if minor in aliases:
                 tags.append(f"{aliases[minor]}_{self.machine}")
         return (*tags, f"linux_{self.machine}")
+
+
+def this_machine() -> str:
+    """This machine's name as uname and wheel tags have it: x86_64, aarch64, or another.
+
+    With its system where that is not Linux: no program of a runtime's starts there.
+    """
+    machine = platform.machine().lower()
+    name = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    return name if sys.platform == "linux" else f"{name} ({platform.system()})"
 
 
 def runtimes() -> tuple[str, ...]:

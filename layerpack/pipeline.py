@@ -118,9 +118,9 @@ def _build(
                     raise
                 for text in notes:
                     events.warn(text)
-                manifest = Manifest.read(aside / "manifest.json")
                 proof = _UNVERIFIED
                 if options.verify:
+                    manifest = Manifest.read(aside / "manifest.json")
                     proof = verify(aside, manifest, built, options.cache, events)
                 write_proof(aside, proof)
         return BuildResult(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from layerpack.errors import VerificationError
 from layerpack.events import Events
 from layerpack.import_times import ImportTime
 from layerpack.interpreters import find_interpreter, interpreter_version
+from layerpack.limits import this_machine
 from layerpack.manifest import Manifest
 from layerpack.output import Built
 from layerpack.payload import Payload, is_library_name
@@ -32,8 +32,7 @@ _FORMAT: Final = 2
 
 def obstacle(recipe: Recipe) -> str:
     """Why the recipe's layers cannot be run on this machine, as a clause; empty where they can."""
-    here = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine := platform.machine().lower())
-    if (here or machine) != recipe.profile.machine:
+    if this_machine() != recipe.profile.machine:
         return f"this machine is no {recipe.profile.machine}"
     if find_interpreter(recipe.profile) is None:
         return f"there is no Python {recipe.profile.python} here"

@@ -80,6 +80,8 @@ class Engine:
             if answer.status_code >= 400:
                 raise APIError(answer.reason, response=answer, explanation=answer.text)
             while head := answer.raw.read(8):
+                if len(head) < 8:
+                    raise ConnectionError("the output ended in the middle")
                 stream, size = struct.unpack(">BxxxL", head)
                 while size:
                     chunk = answer.raw.read(min(size, 1 << 16))

@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from layerpack import data
-from layerpack.limits import LambdaLimits, RuntimeProfile, runtimes, version_tuple
+from layerpack.limits import LambdaLimits, RuntimeProfile, runtimes, this_machine, version_tuple
 
 
 def test_the_limits_are_those_of_lambda() -> None:
@@ -127,3 +127,22 @@ def test_packaging_knows_each_platform_as_pip_does() -> None:
     ).stdout
     tags = {line.strip() for line in told.splitlines() if line.startswith("  cp312-cp312-")}
     assert tags == {f"cp312-cp312-{name}" for name in profile.wheel_platforms}
+
+
+@pytest.mark.parametrize(
+    ("machine", "system", "name"),
+    [
+        ("x86_64", "linux", "x86_64"),
+        ("AMD64", "linux", "x86_64"),
+        ("arm64", "linux", "aarch64"),
+        # No program of a runtime's starts there, whatever the processor.
+        ("arm64", "darwin", "aarch64 (Darwin)"),
+    ],
+)
+def test_a_machine_has_one_name(
+    monkeypatch: pytest.MonkeyPatch, machine: str, system: str, name: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("platform.system", lambda: system.capitalize())
+    monkeypatch.setattr("sys.platform", system)
+    assert this_machine() == name
