@@ -143,6 +143,6 @@ def test_a_machine_has_one_name(
     monkeypatch: pytest.MonkeyPatch, machine: str, system: str, name: str
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("platform.system", lambda: system.capitalize())
+    monkeypatch.setattr("platform.system", system.capitalize)
     monkeypatch.setattr("sys.platform", system)
     assert this_machine() == name
