@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from layerpack import process
-from layerpack.builders.docker_engine import connect
+from layerpack.docker_engine import connect
 from layerpack.errors import BuildToolError
 from layerpack.interpreters import find_interpreter, interpreter_version
 from layerpack.limits import RuntimeProfile, runtimes

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from layerpack import data
 from layerpack.builders.api import BuildContext
@@ -19,19 +19,16 @@ from layerpack.emulator.environment import Environment
 from layerpack.emulator.http_api import LARGEST_EVENT, HttpFront
 from layerpack.emulator.pool import Pool
 from layerpack.emulator.processor import MB_A_PROCESSOR
-from layerpack.emulator.sandbox import ISOLATIONS, CannotIsolateError, Program, Settings
+from layerpack.emulator.sandbox import Program, Settings
 from layerpack.emulator.trees import unzip_build
-from layerpack.errors import BuildToolError, UsageError
+from layerpack.errors import UsageError
 from layerpack.events import Events
-from layerpack.interpreters import require_interpreter
-from layerpack.limits import RuntimeProfile, this_machine
+from layerpack.limits import RuntimeProfile
 from layerpack.lock import parse_requirements
 from layerpack.manifest import Manifest
 from layerpack.payload import PYTHON
 from layerpack.units import folder_aside, key_of
 
-#: What is asked for; `auto` takes what this machine can do.
-Wanted = Literal["auto", "namespaces", "bubblewrap", "process"]
 _PACKAGES: Final = "runtime_client.txt"
 _WHOLE: Final = f"{PYTHON}/awslambdaric/__init__.py"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -46,37 +43,30 @@ _RESERVED: Final = frozenset(
         *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     }
 )
-_NOT_IMITATED: Final = (
-    "no isolation: the function sees this machine's files and /dev/shm, may write to its own "
-    "folders, and runs as you, at other paths than on Lambda"
-)
+
+
+def profile_of(manifest: Manifest) -> RuntimeProfile:
+    """The runtime that a build is for."""
+    return RuntimeProfile.load(
+        manifest.runtime, "arm64" if manifest.architecture == "arm64" else "x86_64"
+    )
 
 
 def program_of(folder: Path, manifest: Manifest, cache: Cache, events: Events) -> Program:
     """What it takes to run a build's function.
 
-    Raises UsageError for a build that cannot run on this machine, BuildToolError without its
-    Python, and ResolveError where AWS's client cannot be downloaded.
+    Raises UsageError for a build without one, and ResolveError where AWS's client cannot be
+    downloaded.
     """
-    profile = RuntimeProfile.load(
-        manifest.runtime, "arm64" if manifest.architecture == "arm64" else "x86_64"
-    )
-    if this_machine() != profile.machine:
-        raise UsageError(
-            f"{folder} is for {profile.machine}, and this machine is {this_machine()}",
-            f"Invoke it on a machine with {profile.machine}.",
-        )
     events.step("unzipping the layers")
     trees = unzip_build(folder, manifest, cache)
-    interpreter = require_interpreter(profile, "to run the function")
     return Program(
         name=manifest.name,
         runtime=manifest.runtime,
         handler=manifest.function.handler if manifest.function else "",
         opt=trees.opt,
         task=trees.task,
-        client=runtime_folder(profile, cache, events),
-        interpreter=interpreter,
+        client=runtime_folder(profile_of(manifest), cache, events),
     )
 
 
@@ -107,37 +97,6 @@ def runtime_folder(profile: RuntimeProfile, cache: Cache, events: Events) -> Pat
         with folder_aside(home, _WHOLE) as aside:
             payload.materialise(aside)
     return home / PYTHON
-
-
-def open_environment(
-    program: Program,
-    settings: Settings,
-    wanted: Wanted,
-    *,
-    log: Callable[[bytes], None],
-    events: Events,
-) -> Environment:
-    """Start an environment, isolated as well as can be, and warn of what is not imitated.
-
-    Raises BuildToolError where the isolation that is asked for cannot be had.
-    """
-    why = ["as asked for"] if wanted == "process" else []
-    for isolation in ISOLATIONS:
-        if wanted in ("auto", isolation):
-            try:
-                return Environment(program, settings, isolation, log)
-            except CannotIsolateError as error:
-                why.append(f"{isolation}: {error}")
-    if wanted not in ("auto", "process"):
-        hint = "Allow unprivileged user namespaces, or use --isolation process."
-        raise BuildToolError(f"the function cannot be isolated ({'; '.join(why)})", hint)
-    if not settings.network:
-        raise BuildToolError(
-            f"the function cannot be cut off the network ({'; '.join(why)})",
-            "Leave --no-network out.",
-        )
-    events.warn(f"{_NOT_IMITATED} ({'; '.join(why)})")
-    return Environment(program, settings, "process", log)
 
 
 def read_event(name: str) -> bytes:
@@ -190,32 +149,22 @@ def settings_of(
 
 @contextmanager
 def open_front(
-    program: Program,
-    settings: Settings,
-    wanted: Wanted,
-    *,
-    host: str,
-    port: int,
-    limit: int,
-    log: Callable[[bytes], None],
-    events: Events,
+    start: Callable[[], Environment], name: str, *, host: str, port: int, limit: int
 ) -> Iterator[HttpFront]:
-    """The function behind HTTP, with up to `limit` environments; the first one starts at once.
+    """The function called `name` behind HTTP, with up to `limit` environments that `start` starts;
+    the first one starts at once.
 
-    Raises UsageError where nothing can listen there, and what `open_environment` raises.
+    Raises UsageError where nothing can listen there, and what `start` raises.
     """
-    first = open_environment(program, settings, wanted, log=log, events=events)
-    waiting = [first]
+    waiting = [start()]
 
-    def start() -> Environment:
-        if waiting:
-            return waiting.pop()
-        return Environment(program, settings, first.isolation, log)
+    def next_one() -> Environment:
+        return waiting.pop() if waiting else start()
 
-    pool = Pool(start, limit)
+    pool = Pool(next_one, limit)
     try:
         try:
-            front = HttpFront(pool, program.name, host, port)
+            front = HttpFront(pool, name, host, port)
         except OSError as error:
             raise UsageError(
                 f"nothing can listen at {host}:{port}: {error.strerror or error}",

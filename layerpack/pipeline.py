@@ -121,7 +121,7 @@ def _build(
                 proof = _UNVERIFIED
                 if options.verify:
                     manifest = Manifest.read(aside / "manifest.json")
-                    proof = verify(aside, manifest, built, options.cache, events)
+                    proof = verify(aside, manifest, built, cache=options.cache, events=events)
                 write_proof(aside, proof)
         return BuildResult(
             folder=folder.path,

@@ -40,14 +40,17 @@ _NUMPY: Final = "NPY_DISABLE_CPU_FEATURES"
 _BEYOND_AVX2: Final = re.compile(rb"\0(AVX512[A-Z_]*|X86_V4)(?=\0)")
 
 
-def lacking(level: Level, cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
-    """What this processor lacks for a level, sorted; empty where it has all."""
-    found: set[str] = set()
-    for line in cpuinfo.read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("flags"):
-            found.update(line.partition(":")[2].split())
-            break
-    return tuple(sorted(_FLAGS[level] - found))
+def flags_here(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What this machine's processor has, as Linux calls it."""
+    lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    return frozenset(
+        next((x.partition(":")[2].split() for x in lines if x.startswith("flags")), ())
+    )
+
+
+def lacking(level: Level, flags: frozenset[str]) -> tuple[str, ...]:
+    """What a processor with those flags lacks for a level, sorted; empty where it has all."""
+    return tuple(sorted(_FLAGS[level] - flags))
 
 
 def variables(level: Level, libraries: Iterable[Path]) -> dict[str, str]:
@@ -74,5 +77,5 @@ def variables(level: Level, libraries: Iterable[Path]) -> dict[str, str]:
 def levels_here(levels: Iterable[Level], libraries: Iterable[Path]) -> list[dict[str, str]]:
     """The variables for each level that this processor has; once none, where it has none of them,
     or there are none."""
-    paths = list(libraries)
-    return [variables(level, paths) for level in levels if not lacking(level)] or [{}]
+    paths, flags = list(libraries), flags_here()
+    return [variables(level, paths) for level in levels if not lacking(level, flags)] or [{}]

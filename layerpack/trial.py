@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +13,12 @@ from layerpack.cache import Cache
 from layerpack.emulation import runtime_folder
 from layerpack.emulator.environment import Environment, Invocation
 from layerpack.emulator.processor import MB_A_PROCESSOR
-from layerpack.emulator.sandbox import ISOLATIONS, CannotIsolateError, Isolation, Program, Settings
+from layerpack.emulator.sandbox import Isolation, Program, Settings
 from layerpack.emulator.trees import Trees
 from layerpack.errors import VerificationError
 from layerpack.events import Events
 from layerpack.import_times import ImportTime, import_tree
-from layerpack.interpreters import find_interpreter
+from layerpack.isolation import Isolator
 from layerpack.recipe import Recipe
 
 #: What is proven is the layers, not the function's configuration.
@@ -74,17 +73,30 @@ class Ran:
 class Trial:
     """Runs a recipe's function in trees; `scratch` is a folder for its own files."""
 
-    def __init__(self, recipe: Recipe, *, cache: Cache, events: Events, scratch: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, *, cache: Cache, events: Events, scratch: Path, isolator: Isolator
+    ) -> None:
         self._recipe = recipe
         self._scratch = scratch
-        self._events = events
+        self._isolator = isolator
         self._client = runtime_folder(recipe.profile, cache, events)
         self._printed = bytearray()
-        self.interpreter = find_interpreter(recipe.profile) or Path()
-        self.isolation: Isolation = "namespaces"
+        #: The version of the Python that runs, and what the processor has; known after `failing`.
+        self.python = ""
+        self.processor: frozenset[str] = frozenset()
         self.workloads = {
             one.name: (recipe.folder / one.event).read_bytes() for one in recipe.workloads
         }
+
+    @property
+    def isolation(self) -> Isolation:
+        """The kind of sandbox, once something ran."""
+        return self._isolator.isolation
+
+    @property
+    def runs(self) -> str:
+        """What names the Python that runs, for keys, once something ran."""
+        return self._isolator.python()
 
     def failing(self, trees: Trees, modules: list[str]) -> dict[str, str]:
         """The modules that do not import, each with the reason. Raises VerificationError."""
@@ -92,7 +104,7 @@ class Trial:
         if not task.exists():
             task.mkdir()
             shutil.copy(_IMPORTS, task / "layerpack_imports.py")
-        event = {"modules": modules, "at_once": os.cpu_count(), "seconds": _MODULE_SECONDS}
+        event = {"modules": modules, "seconds": _MODULE_SECONDS}
         handler = "layerpack_imports.handler"
         environment = self._environment(replace(trees, task=task), handler, _SETTINGS)
         try:
@@ -103,7 +115,9 @@ class Trial:
             raise VerificationError(
                 f"the modules cannot be imported: {answer.payload.decode()}", "Try --no-verify."
             )
-        failing: dict[str, str] = json.loads(answer.payload)
+        told = json.loads(answer.payload)
+        self.python, self.processor = told["python"], frozenset(told["processor"])
+        failing: dict[str, str] = told["failing"]
         return failing
 
     def ran(
@@ -149,17 +163,9 @@ class Trial:
             opt=trees.opt,
             task=trees.task,
             client=self._client,
-            interpreter=self.interpreter,
         )
         self._printed.clear()
-        while True:
-            try:
-                return Environment(program, settings, self.isolation, self._printed.extend)
-            except CannotIsolateError as error:
-                self._events.note(f"{self.isolation} cannot be had here: {error}")
-                # The next best one, and then none.
-                after = (*ISOLATIONS, "process")
-                self.isolation = after[after.index(self.isolation) + 1]
+        return self._isolator.environment(program, settings, self._printed.extend)
 
 
 def _ran(name: str, first: Invocation, second: Invocation | None) -> Ran:

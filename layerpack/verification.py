@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +17,11 @@ from layerpack.emulator.trees import Trees, unzip
 from layerpack.errors import VerificationError
 from layerpack.events import Events
 from layerpack.import_times import ImportTime
-from layerpack.interpreters import find_interpreter, interpreter_version
-from layerpack.limits import this_machine
+from layerpack.isolation import Isolator, Wanted
 from layerpack.manifest import Manifest
 from layerpack.output import Built
 from layerpack.payload import Payload, is_library_name
 from layerpack.processor_levels import Level, lacking, variables
-from layerpack.recipe import Recipe
 from layerpack.trial import Ran, Trial
 
 _NO_MODULES: Final = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
@@ -30,17 +29,24 @@ _NO_MODULES: Final = frozenset({"__pycache__", "bin", "include", "share", "lib",
 _FORMAT: Final = 2
 
 
-def obstacle(recipe: Recipe) -> str:
-    """Why the recipe's layers cannot be run on this machine, as a clause; empty where they can."""
-    if this_machine() != recipe.profile.machine:
-        return f"this machine is no {recipe.profile.machine}"
-    if find_interpreter(recipe.profile) is None:
-        return f"there is no Python {recipe.profile.python} here"
-    return ""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProofOptions:
+    """What the user asks of a proof: the sandbox, the image of a container (empty: the one that
+    was built in), and the memory sizes to measure with, in MB (none: the recipe's)."""
+
+    wanted: Wanted = "auto"
+    image: str = ""
+    memory: Sequence[int] = ()
 
 
 def verify(
-    folder: Path, manifest: Manifest, built: Built, cache: Cache, events: Events
+    folder: Path,
+    manifest: Manifest,
+    built: Built,
+    *,
+    cache: Cache,
+    events: Events,
+    options: ProofOptions | None = None,
 ) -> dict[str, Any]:
     """Prove what lies in the build `folder`, and give the record for its manifest.
 
@@ -48,24 +54,41 @@ def verify(
     layers, a workload that fails, and one that the two answer differently; it names the pass and
     the file that make the difference, where that can be found.
     """
-    reason = obstacle(built.recipe)
-    if reason:
-        events.warn(f"the layers are not verified: {reason}")
-        return {"state": "not verified", "reason": reason}
-    with cache.scratch() as scratch:
-        return _Proof(built, cache=cache, events=events, scratch=scratch).run(folder, manifest)
+    options = options or ProofOptions()
+    isolator = Isolator(
+        options.wanted, built.recipe.profile, events, image=options.image or built.image
+    )
+    with closing(isolator), cache.scratch() as scratch:
+        if options.wanted == "auto" and (reason := isolator.obstacle()):
+            events.warn(f"the layers are not verified: {reason}")
+            return {"state": "not verified", "reason": reason}
+        memory = options.memory or built.recipe.verify.memory
+        trial = Trial(built.recipe, cache=cache, events=events, scratch=scratch, isolator=isolator)
+        proof = _Proof(built, trial, memory, cache=cache, events=events, scratch=scratch)
+        return proof.run(folder, manifest)
 
 
 class _Proof:
-    """One verification, with its trees below `scratch`."""
+    """One verification, with its trees below `scratch`; `memory` are sizes to measure, in MB."""
 
-    def __init__(self, built: Built, *, cache: Cache, events: Events, scratch: Path) -> None:
+    def __init__(
+        self,
+        built: Built,
+        trial: Trial,
+        memory: Sequence[int],
+        *,
+        cache: Cache,
+        events: Events,
+        scratch: Path,
+    ) -> None:
         self._built = built
         self._recipe = built.recipe
+        self._memory = memory
         self._cache = cache
         self._events = events
         self._scratch = scratch
-        self._trial = Trial(built.recipe, cache=cache, events=events, scratch=scratch)
+        self._trial = trial
+        self._tries = 0
 
     def run(self, folder: Path, manifest: Manifest) -> dict[str, Any]:
         """The record. Raises VerificationError."""
@@ -84,7 +107,7 @@ class _Proof:
         return {
             "state": "verified",
             "isolation": self._trial.isolation,
-            "python": interpreter_version(self._trial.interpreter).split()[0],
+            "python": self._trial.python,
             "modules": len(modules),
             "not_importable": dict(sorted(plain_failed.items())),
             **record,
@@ -102,7 +125,7 @@ class _Proof:
         self._events.step(f"looking for what keeps {module} from being imported")
 
         def breaks(payload: Payload) -> bool:
-            return module in self._trial.failing(self._materialised(payload, "tried"), [module])
+            return module in self._trial.failing(self._tried(payload), [module])
 
         self._raise(f"{module} does not import any more: {problem}", self._cause(breaks))
 
@@ -124,12 +147,12 @@ class _Proof:
             "workloads": workloads,
             "levels": [self._at_level(packed, level) for level in self._recipe.cpu_levels],
             "imports": self._imports(packed),
-            "memory": [self._with_memory(packed, size) for size in self._recipe.verify.memory],
+            "memory": [self._with_memory(packed, size) for size in self._memory],
         }
 
     def _at_level(self, packed: Trees, level: Level) -> dict[str, Any]:
         """The workloads with libraries held to a level of the processor."""
-        lacks = lacking(level)
+        lacks = lacking(level, self._trial.processor)
         if lacks:
             reason = f"this processor lacks {', '.join(lacks)}"
             self._events.warn(f"the layers are not verified at {level}: {reason}")
@@ -184,7 +207,7 @@ class _Proof:
         self._events.step(f"looking for what changes the answer of workload {name}")
 
         def breaks(payload: Payload) -> bool:
-            trees = self._materialised(payload, "tried")
+            trees = self._tried(payload)
             (ran,) = self._trial.ran(trees, only=name, variables=settings)
             return bool(self._problem(ran, plain))
 
@@ -221,7 +244,7 @@ class _Proof:
         """What the plain install gives, which only changes with it (and this machine)."""
         entries = [(entry.path, entry.sha256) for entry in self._built.naive]
         function = [(entry.path, entry.sha256) for entry in self._built.function or ()]
-        version = interpreter_version(self._trial.interpreter)
+        version = self._trial.runs
         events = {k: v.decode(errors="replace") for k, v in self._trial.workloads.items()}
         handler = self._recipe.function.handler if self._recipe.function else ""
         key = (
@@ -239,18 +262,25 @@ class _Proof:
     # Trees.
 
     def _plain(self) -> Trees:
-        return self._materialised(self._built.naive, "plain")
+        home = self._scratch / "plain"
+        if not home.exists():
+            self._materialise(self._built.naive, home)
+        return Trees(opt=home / "opt", task=home / "task")
 
-    def _materialised(self, payload: Payload, name: str) -> Trees:
-        home = self._scratch / name
-        if name == "plain" and home.exists():
-            return Trees(opt=home / "opt", task=home / "task")
-        shutil.rmtree(home, ignore_errors=True)
+    def _tried(self, payload: Payload) -> Trees:
+        """One of several, of which only the last is needed."""
+        shutil.rmtree(self._scratch / f"tried-{self._tries}", ignore_errors=True)
+        self._tries += 1
+        # Another name each time: an engine has its files by the folder's.
+        home = self._scratch / f"tried-{self._tries}"
+        self._materialise(payload, home)
+        return Trees(opt=home / "opt", task=home / "task")
+
+    def _materialise(self, payload: Payload, home: Path) -> None:
         (home / "opt").mkdir(parents=True)
         (home / "task").mkdir()
         payload.materialise(home / "opt")
         Payload(self._built.function or ()).materialise(home / "task")
-        return Trees(opt=home / "opt", task=home / "task")
 
     # Causes.
 

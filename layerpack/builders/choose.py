@@ -65,7 +65,7 @@ def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Events) -> Buil
         return LocalBuilder()
     # Here, as the engine's SDK takes longer to load than most commands to run.
     from layerpack.builders.docker import DockerBuilder, DockerOptions  # noqa: PLC0415
-    from layerpack.builders.docker_engine import connect  # noqa: PLC0415
+    from layerpack.docker_engine import connect  # noqa: PLC0415
 
     try:
         engine = connect()

@@ -17,11 +17,11 @@ from layerpack import data, process
 from layerpack.builders.api import BuildContext, SystemLibrary, WheelFile
 from layerpack.builders.carriers import carried_library, known_licence
 from layerpack.builders.docker_container import HOME, Container, PackagesError, ResourcesError
-from layerpack.builders.docker_engine import Engine, image_reference, need_image
 from layerpack.builders.gather import gather
 from layerpack.builders.local import library_path
 from layerpack.builders.source import OLDEST_OF_PIP, build_wheel, last_lines, require_pip
 from layerpack.cache import Cache
+from layerpack.docker_engine import Engine, image_reference, need_image
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked

@@ -15,39 +15,28 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from layerpack import process
-from layerpack.builders.docker_engine import (
+from layerpack.builders.docker_settings import CA_VARIABLES, passed_settings
+from layerpack.docker_engine import (
     DISK_FULL,
-    ENGINE_ERRORS,
     NOT_FOUND,
     Engine,
     Image,
     ended_error,
     engine_error,
-    platform_of,
     proxy_variables,
     told,
 )
-from layerpack.builders.docker_settings import CA_VARIABLES, passed_settings
 from layerpack.errors import BuildToolError
+from layerpack.held_container import USER, HeldContainer, file_member, folder_member
 from layerpack.limits import RuntimeProfile
 from layerpack.units import sorted_walk
 
 #: Where layerpack's files are in a container.
 HOME = "/layerpack"
-#: Marks our containers: `docker ps --filter label=layerpack`.
-LABEL = "layerpack"
-
-# Some user who is not root; images need not know the number.
-_USER = 1000
 _CA_BUNDLE = f"{HOME}/ca-bundle.pem"
-# Another layerpack needs far less from making a container to starting it; clocks may differ.
-_NEVER_STARTED_SECONDS = 600.0
 _ENDING_SECONDS = 5.0
 # cgroups count what the kernel killed in them: version 2 here, version 1 there.
 _KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
@@ -63,100 +52,36 @@ class Container:
         self._api = engine.api
         self._image = image
         self._folders = 0
-        self._id = ""
-        self._held: Any = None
         self._kills = 0
         self.doing = ""
         """What is done in it, for errors: `building gluonnlp==0.10.0`."""
+        self._held = HeldContainer(engine, image, profile, working_dir="/")
         try:
-            with told(f"starting a container of {image.reference}"):
-                self._sweep()
-                self._start(platform_of(profile))
             self._prepare()
-        except BuildToolError:
-            ended = not self._runs()
-            self.close()
-            if ended and not engine.is_native(profile):
-                # Its first program could not even begin, and the engine removed it.
-                doing = f"starting a container of {image.reference}"
-                raise engine_error(doing, "exec format error") from None
-            raise
         except BaseException:
             self.close()
             raise
 
-    def _sweep(self) -> None:
-        """Remove what a layerpack left that was killed between making a container and starting
-        it: the engine removes only those that ran."""
-        left = self._api.containers(all=True, filters={"label": LABEL, "status": "created"})
-        for container in left:
-            if container["Created"] < time.time() - _NEVER_STARTED_SECONDS:
-                with suppress(*ENGINE_ERRORS):
-                    self._api.remove_container(container["Id"], v=True, force=True)
-
-    def _start(self, platform: str) -> None:
-        # In a thread, which is waited for also where this one is cancelled meanwhile: the engine
-        # makes the container all the same, and only who knows its identity can remove it.
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            thread.submit(self._create, platform).result()
-        self._held = self._api.attach_socket(self._id, params={"stdin": 1, "stream": 1})
-        self._api.start(self._id)
-
-    def _create(self, platform: str) -> None:
-        created = self._api.create_container(
-            self._image.identity,
-            # It ends when its standard input does, which this process holds: so a container does
-            # not outlive a layerpack that was killed, and the engine removes it.
-            command=[],
-            entrypoint=["/bin/sh", "-c", "cat >/dev/null"],
-            stdin_open=True,
-            user=f"{_USER}:{_USER}",
-            working_dir="/",
-            labels={LABEL: ""},
-            platform=platform,
-            # The proxies of Docker's configuration may hold secrets, and go to programs alone.
-            use_config_proxy=False,
-            host_config=self._api.create_host_config(auto_remove=True),
-        )
-        self._id = created["Id"]
-
     def _prepare(self) -> None:
-        members: list[tuple[tarfile.TarInfo, Path | None]] = []
-        members += [_folder(HOME), _folder(f"{HOME}/home"), _folder(f"{HOME}/work")]
+        members = [folder_member(path) for path in (HOME, f"{HOME}/home", f"{HOME}/work")]
         self._settings = passed_settings()
         if self._settings.ca_bundle is not None:
-            members.append(_file(_CA_BUNDLE, self._settings.ca_bundle))
-        self._put(members)
-
-    def _runs(self) -> bool:
-        """Whether it has not ended; true where the engine does not tell."""
-        try:
-            return bool(self._api.inspect_container(self._id)["State"]["Running"])
-        except NOT_FOUND:
-            return False
-        except ENGINE_ERRORS:
-            return True
+            members.append(file_member(_CA_BUNDLE, self._settings.ca_bundle))
+        self._held.put(members)
 
     def close(self) -> None:
         """Remove it, with all that still runs in it."""
-        identity, self._id = self._id, ""
-        if identity:
-            # It may be gone already, and an engine that no longer answers removes it by itself.
-            with suppress(*ENGINE_ERRORS):
-                self._api.remove_container(identity, v=True, force=True)
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        self._held.close()
 
     def add(self, place: str, root: Path, paths: Iterable[Path]) -> None:
         """Copy files of the folder `root`, given relative to it, to the folder `place` inside."""
-        self._put([_file(f"{place}/{path.as_posix()}", root / path) for path in paths])
+        self._held.put([file_member(f"{place}/{path.as_posix()}", root / path) for path in paths])
 
     def read(self, path: str) -> bytes | None:
         """The content of a file inside; None where there is none (a link is not followed)."""
         with told(f"reading {path} in the container"):
             try:
-                chunks, _ = self._api.get_archive(self._id, path)
+                chunks, _ = self._api.get_archive(self._held.id, path)
             except NOT_FOUND:
                 return None
             with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
@@ -197,7 +122,7 @@ class Container:
         inside = "/"
         if folder is not None:
             inside = self._place()
-            self._put([_folder(inside)])
+            self._held.put([folder_member(inside)])
             self.add(inside, folder, sorted_walk(folder))
         words, indexes = _without_indexes(self._with_links(arguments))
         result = self._exec(
@@ -205,7 +130,7 @@ class Container:
             environment={**self._environment(), **(environment or {}), **indexes},
             folder=inside,
             on_line=on_line or (lambda line: None),
-            user=f"{_USER}:{_USER}",
+            user=f"{USER}:{USER}",
         )
         if folder is not None:
             self._take(inside, folder)
@@ -220,7 +145,7 @@ class Container:
         for number, word in enumerate(words[:-1], start=1):
             if word == "--find-links" and (links := Path(words[number])).is_dir():
                 words[number] = place = self._place()
-                self._put([_folder(place)])
+                self._held.put([folder_member(place)])
                 self.add(place, links, [Path(one.name) for one in links.iterdir() if one.is_file()])
         return words
 
@@ -236,24 +161,10 @@ class Container:
             "LC_ALL": "C.UTF-8",
         }
 
-    def _put(self, members: Iterable[tuple[tarfile.TarInfo, Path | None]]) -> None:
-        # On disk: the files may be as large as a model.
-        with tempfile.TemporaryFile() as stream:
-            with tarfile.open(fileobj=stream, mode="w") as archive:
-                for info, source in members:
-                    if source is None:
-                        archive.addfile(info)
-                    else:
-                        with source.open("rb") as content:
-                            archive.addfile(info, content)
-            stream.seek(0)
-            with told("copying files into the container"):
-                self._api.put_archive(self._id, "/", stream)
-
     def _take(self, inside: str, folder: Path) -> None:
         """Copy the files of a folder inside to one here, as its user's own plain files."""
         with tempfile.TemporaryFile() as stream, told("copying files out of the container"):
-            chunks, _ = self._api.get_archive(self._id, f"{inside}/.")
+            chunks, _ = self._api.get_archive(self._held.id, f"{inside}/.")
             for chunk in chunks:
                 stream.write(chunk)
             stream.seek(0)
@@ -283,7 +194,11 @@ class Container:
         streams = (_Lines(on_line), _Lines(on_line))
         with told(doing):
             started = self._api.exec_create(
-                self._id, list(arguments), environment=dict(environment), workdir=folder, user=user
+                self._held.id,
+                list(arguments),
+                environment=dict(environment),
+                workdir=folder,
+                user=user,
             )
             for number, chunk in self._engine.output_of(started["Id"]):
                 streams[number].feed(chunk)
@@ -307,7 +222,7 @@ class Container:
         # One that was killed may be so since its container is being ended, which takes a moment.
         killed = result.returncode == 128 + signal.SIGKILL
         end = time.monotonic() + (_ENDING_SECONDS if killed else 0.0)
-        while self._runs() and time.monotonic() < end:
+        while self._held.runs() and time.monotonic() < end:
             time.sleep(0.1)
         self._require_running(doing)
         if DISK_FULL in (result.output + result.errors).lower():
@@ -315,7 +230,7 @@ class Container:
             raise ResourcesError(cause.message, cause.hint, result)
         with told(doing):
             # Whatever the program was, the kernel counts in the container's group what it killed.
-            asked = self._api.exec_create(self._id, ["/bin/cat", *_KILLS])
+            asked = self._api.exec_create(self._held.id, ["/bin/cat", *_KILLS])
             counts = b"".join(chunk for _, chunk in self._engine.output_of(asked["Id"]))
         match = _KILLED.search(counts.decode("utf-8", "replace"))
         kills = int(match[1]) if match else 0
@@ -330,7 +245,7 @@ class Container:
             )
 
     def _require_running(self, doing: str) -> None:
-        if not self._runs():
+        if not self._held.runs():
             raise ended_error(doing)
 
 
@@ -390,22 +305,3 @@ class _Lines:
 def _shown(line: str) -> str:
     """What a terminal would show of a line at last: progress bars begin it over and over."""
     return line.rstrip("\r").rpartition("\r")[2]
-
-
-def _info(path: str, mode: int) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(path.removeprefix("/"))
-    info.uid = info.gid = _USER
-    info.mode = mode
-    return info
-
-
-def _folder(path: str) -> tuple[tarfile.TarInfo, None]:
-    info = _info(path, 0o755)
-    info.type = tarfile.DIRTYPE
-    return info, None
-
-
-def _file(path: str, source: Path) -> tuple[tarfile.TarInfo, Path]:
-    info = _info(path, 0o644)
-    info.size = source.stat().st_size
-    return info, source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ class IsolationOption(StrEnum):
     """How the function is kept apart from this machine."""
 
     AUTO = "auto"
+    DOCKER = "docker"
     NAMESPACES = "namespaces"
     BUBBLEWRAP = "bubblewrap"
     PROCESS = "process"
@@ -35,7 +37,18 @@ Variables = Annotated[
 ]
 Isolation = Annotated[
     IsolationOption,
-    typer.Option(help="Linux namespaces, by bubblewrap, a plain process, or what can be had."),
+    typer.Option(
+        help="A container, Linux namespaces, those by bubblewrap, a plain process, or the best "
+        "that can be had."
+    ),
+]
+ImageName = Annotated[
+    str,
+    typer.Option(
+        "--image",
+        metavar="NAME",
+        help="The image for a container (default: the one that it was built in, else AWS's own).",
+    ),
 ]
 
 
@@ -50,6 +63,7 @@ def invoke(
     network: Network = True,
     env: Variables = None,
     isolation: Isolation = IsolationOption.AUTO,
+    image: ImageName = "",
     quiet: Quiet = False,
     verbose: Verbose = False,
     cache_dir: CacheDir = None,
@@ -64,7 +78,8 @@ def invoke(
     from layerpack.cache import Cache
     from layerpack.cli.builds import find_build
     from layerpack.cli.reporter import Reporter
-    from layerpack.emulation import open_environment, program_of, read_event, settings_of
+    from layerpack.emulation import profile_of, program_of, read_event, settings_of
+    from layerpack.isolation import Isolator
 
     content = read_event(event)
     settings = settings_of(
@@ -79,15 +94,19 @@ def invoke(
             sys.stderr.buffer.write(data)
             sys.stderr.buffer.flush()
 
-    with Reporter(quiet=quiet, verbose=verbose) as reporter:
-        program = program_of(found.folder, found.manifest, cache, reporter.events)
-    environment = open_environment(
-        program, settings, isolation.value, log=log, events=reporter.events
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    isolator = Isolator(
+        isolation.value,
+        profile_of(found.manifest),
+        reporter.events,
+        image=image or found.manifest.tools.get("image", ""),
     )
-    try:
-        answer = environment.invoke(content)
-    finally:
-        environment.close()
+    with closing(isolator):
+        with reporter:
+            program = program_of(found.folder, found.manifest, cache, reporter.events)
+            isolator.prepare(program)
+        with closing(isolator.environment(program, settings, log)) as environment:
+            answer = environment.invoke(content)
     sys.stdout.buffer.write(answer.payload + b"\n")
     sys.stdout.buffer.flush()
     if answer.error_type:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layerpack.cli.invoke import (
+    ImageName,
     Isolation,
     IsolationOption,
     Memory,
@@ -19,6 +21,9 @@ from layerpack.cli.invoke import (
     Variables,
 )
 from layerpack.cli.options import CacheDir, Quiet, Verbose
+
+if TYPE_CHECKING:
+    from layerpack.emulator.environment import Environment
 
 
 def serve(
@@ -34,6 +39,7 @@ def serve(
     network: Network = True,
     env: Variables = None,
     isolation: Isolation = IsolationOption.AUTO,
+    image: ImageName = "",
     quiet: Quiet = False,
     verbose: Verbose = False,
     cache_dir: CacheDir = None,
@@ -48,7 +54,8 @@ def serve(
     from layerpack.cache import Cache
     from layerpack.cli.builds import find_build
     from layerpack.cli.reporter import Reporter
-    from layerpack.emulation import open_front, program_of, settings_of
+    from layerpack.emulation import open_front, profile_of, program_of, settings_of
+    from layerpack.isolation import Isolator
 
     settings = settings_of(
         memory_mb=memory, timeout=timeout, tmp_mb=tmp_size, network=network, variables=env or []
@@ -64,19 +71,24 @@ def serve(
                 sys.stderr.buffer.write(data)
                 sys.stderr.buffer.flush()
 
-    with Reporter(quiet=quiet, verbose=verbose) as reporter:
-        program = program_of(found.folder, found.manifest, cache, reporter.events)
-    with open_front(
-        program,
-        settings,
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    isolator = Isolator(
         isolation.value,
-        host=host,
-        port=port,
-        limit=concurrency,
-        log=log,
-        events=reporter.events,
-    ) as front:
-        # A line that scripts may wait for.
-        sys.stdout.write(f"{program.name} at {front.url}\n")
-        sys.stdout.flush()
-        front.serve()
+        profile_of(found.manifest),
+        reporter.events,
+        image=image or found.manifest.tools.get("image", ""),
+    )
+    with closing(isolator):
+        with reporter:
+            program = program_of(found.folder, found.manifest, cache, reporter.events)
+            isolator.prepare(program)
+
+        def start() -> Environment:
+            return isolator.environment(program, settings, log)
+
+        name = program.name
+        with open_front(start, name, host=host, port=port, limit=concurrency) as front:
+            # A line that scripts may wait for.
+            sys.stdout.write(f"{name} at {front.url}\n")
+            sys.stdout.flush()
+            front.serve()

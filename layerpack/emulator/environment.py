@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from queue import Empty
 from typing import Final
 
-from layerpack.emulator.memory import MemoryWatch
 from layerpack.emulator.output import Output
-from layerpack.emulator.processor import ProcessorShare
 from layerpack.emulator.runtime_api import LARGEST_PAYLOAD, Message, Request, RuntimeApi
-from layerpack.emulator.sandbox import Isolation, Program, Settings, start
+from layerpack.emulator.sandbox import Program, Running, Settings
 
 #: What Lambda gives initialisation; beyond it, it begins anew within the first invocation.
 INIT_SECONDS: Final = 10.0
@@ -63,19 +61,20 @@ class _Answer:
 
 
 class Environment:
-    """One environment, which is initialised at once. `log` gets what the function prints and what
-    Lambda says of it, as bytes, from any thread. Raises CannotIsolateError."""
+    """One environment, which is initialised at once. `start` starts the sandbox for each of its
+    lives; `log` gets what the function prints and what Lambda says of it, as bytes, from any
+    thread. Raises what `start` raises."""
 
     def __init__(
         self,
         program: Program,
         settings: Settings,
-        isolation: Isolation,
+        start: Callable[[Program, Settings], Running],
         log: Callable[[bytes], None],
     ) -> None:
         self._program = program
         self._settings = settings
-        self.isolation: Isolation = isolation
+        self._start = start
         self._sink = log
         self._tail = bytearray()
         self._tail_lock = threading.Lock()
@@ -137,7 +136,7 @@ class Environment:
             self._life = None
 
     def _begin(self) -> _Life:
-        return _Life(self._program, self._settings, self.isolation, self._log)
+        return _Life(self._start(self._program, self._settings), self._log)
 
     def _initialised(self, request: Request) -> tuple[_Answer | None, float | None]:
         """Wait until the handler is imported: an answer where that fails, and the milliseconds that
@@ -217,7 +216,7 @@ class Environment:
             )
         if message.kind == "init error":
             return _Answer(payload=message.body, error_type=_type(message), fatal=True)
-        kind = "Runtime.OutOfMemory" if life.killed == "memory" else "Runtime.ExitError"
+        kind = "Runtime.OutOfMemory" if life.out_of_memory else "Runtime.ExitError"
         reason = _exit_reason(life.code)
         life.output.flush()
         self._say(f"RequestId: {request.id} Error: {reason}\n{kind}\n")
@@ -227,9 +226,8 @@ class Environment:
         """The most memory that was taken, in MB, and the bytes that were read."""
         life = self._life
         assert life is not None  # noqa: S101 (an invocation begins one)
-        life.watch.look()
         life.output.flush()
-        peak, read = life.watch.peak, life.watch.read
+        peak, read = life.look()
         if fatal:
             life.end()
             self._life = None
@@ -269,27 +267,24 @@ class _Life:
     `killed` says why we ended it, and is empty where it ended by itself, with `code`.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        settings: Settings,
-        isolation: Isolation,
-        log: Callable[[bytes], None],
-    ) -> None:
-        self._running = start(program, settings, isolation)
+    def __init__(self, running: Running, log: Callable[[bytes], None]) -> None:
+        self._running = running
         self.began = time.monotonic()
         self.killed = ""
         self.code = 0
-        self.api = RuntimeApi(self._running.listener)
-        process = self._running.process
-        assert process.stdout is not None  # noqa: S101
-        self.output = Output(process.stdout, log)
-        self.watch = MemoryWatch(process.pid, settings.memory_mb * _MB, lambda: self.kill("memory"))
-        self._share: ProcessorShare | None = None
-        if settings.processors is not None:
-            self._share = ProcessorShare(process.pid, settings.processors)
+        self.api = RuntimeApi(running.listener)
+        self.output = Output(running.output, log)
         self._waiter = threading.Thread(target=self._await_end, daemon=True)
         self._waiter.start()
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether it was ended for taking more memory than it may."""
+        return self._running.out_of_memory
+
+    def look(self) -> tuple[int, int]:
+        """The most memory that it took, and what it read of files, both in bytes."""
+        return self._running.look()
 
     def wait(self, until: float) -> Message | None:
         """What happens next, None where nothing does until that time (by the monotonic clock)."""
@@ -306,16 +301,13 @@ class _Life:
         """End the process, if it runs, and leave nothing behind."""
         self.kill("it is over")
         self._waiter.join()
-        self.watch.close()
-        if self._share is not None:
-            self._share.close()
         # Its last words come before the client finds that nobody listens.
         self.output.close()
         self.api.close()
         self._running.end()
 
     def _await_end(self) -> None:
-        self.code = self._running.process.wait()
+        self.code = self._running.wait()
         self.api.messages.put(Message(kind="ended"))
 
 

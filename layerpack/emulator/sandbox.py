@@ -17,19 +17,22 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal, Protocol
 
 from layerpack.emulator.bubblewrap import bubblewrap_options
+from layerpack.emulator.memory import MemoryWatch
+from layerpack.emulator.processor import ProcessorShare
 from layerpack.errors import BuildToolError
 from layerpack.lambda_variables import lambda_variables
 
 _INSIDE: Final = Path(__file__).with_name("inside")
-_BOOTSTRAP: Final = "/var/rapid/bootstrap.py"
-# Lambda's user, as its /etc/passwd has it.
-_USER, _GROUP = 993, 990
+#: Where inside/runtime.py is.
+BOOTSTRAP: Final = "/var/rapid/bootstrap.py"
+#: Lambda's user, as its /etc/passwd has it.
+USER, GROUP = 993, 990
 _PASSWD: Final = (
     "root:x:0:0:root:/root:/bin/bash\n"
-    f"sbx_user1051:x:{_USER}:{_GROUP}::/home/sbx_user1051:/sbin/nologin\n"
+    f"sbx_user1051:x:{USER}:{GROUP}::/home/sbx_user1051:/sbin/nologin\n"
 )
 #: "Working with environment variables": the runtime's, in its order.
 LIBRARY_PATH: Final = (
@@ -44,8 +47,8 @@ _START_SECONDS: Final = 10.0
 # Nothing of the machine's or the user's but the standard library.
 _BARE: Final = ("-I", "-S", "-B")
 
-Isolation = Literal["namespaces", "bubblewrap", "process"]
-#: Those that isolate, the best first.
+Isolation = Literal["docker", "namespaces", "bubblewrap", "process"]
+#: Those of this machine's own that isolate, the best first.
 ISOLATIONS: Final[tuple[Isolation, ...]] = ("namespaces", "bubblewrap")
 
 
@@ -66,7 +69,8 @@ class Settings:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """What is to be run: folders for /opt, /var/task and /var/runtime, the handler
-    (`module.function`), and the Python to run it; `runtime` is Lambda's identifier."""
+    (`module.function`), and the Python of this machine to run it; `runtime` is Lambda's identifier.
+    (A container has a Python of its own.)"""
 
     name: str
     runtime: str
@@ -74,7 +78,7 @@ class Program:
     opt: Path
     task: Path
     client: Path
-    interpreter: Path
+    interpreter: Path = Path()
 
     @property
     def site(self) -> str:
@@ -82,25 +86,78 @@ class Program:
         return f"python/lib/{self.runtime}/site-packages"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Running:
-    """A started sandbox: the process, whose standard output and error are one pipe, and the socket
-    on which it asks for work."""
+class Running(Protocol):
+    """A started sandbox: the pipe that its program prints to, and the socket on which that asks for
+    work; `out_of_memory` says that it was ended for taking more than it may."""
 
-    process: subprocess.Popen[bytes]
+    output: IO[bytes]
     listener: socket.socket
-    scratch: tempfile.TemporaryDirectory[str]
+    out_of_memory: bool
+
+    def look(self) -> tuple[int, int]:
+        """The most memory that was taken by now, and what was read of files, both in bytes."""
+        ...
+
+    def wait(self) -> int:
+        """Wait until the program ends: its exit code, negative for a signal's number."""
+        ...
 
     def kill(self) -> None:
-        """Kill what runs: without namespaces, what left the process's group may go on."""
-        # In namespaces the group's first is process 1's parent, and all else ends with it.
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Kill what runs, and return at once."""
+        ...
 
     def end(self) -> None:
         """Leave nothing behind of what was killed."""
-        self.process.wait()
-        self.scratch.cleanup()
+        ...
+
+
+class RunningProcess:
+    """A sandbox (see Running) whose process is one of this machine's."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        listener: socket.socket,
+        scratch: tempfile.TemporaryDirectory[str],
+        settings: Settings,
+    ) -> None:
+        assert process.stdout is not None  # noqa: S101
+        self.output = process.stdout
+        self.listener = listener
+        self.out_of_memory = False
+        self._process = process
+        self._scratch = scratch
+        self._watch = MemoryWatch(process.pid, settings.memory_mb * 2**20, self._limit)
+        self._share: ProcessorShare | None = None
+        if settings.processors is not None:
+            self._share = ProcessorShare(process.pid, settings.processors)
+
+    def look(self) -> tuple[int, int]:
+        """See Running."""
+        self._watch.look()
+        return self._watch.peak, self._watch.read
+
+    def wait(self) -> int:
+        """See Running."""
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """See Running; without namespaces, what left the process's group may go on."""
+        # In namespaces the group's first is process 1's parent, and all else ends with it.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """See Running."""
+        self._process.wait()
+        self._watch.close()
+        if self._share is not None:
+            self._share.close()
+        self._scratch.cleanup()
+
+    def _limit(self) -> None:
+        self.out_of_memory = True
+        self.kill()
 
 
 class CannotIsolateError(Exception):
@@ -154,7 +211,7 @@ def _isolated(
             process.kill()
     if descriptors:
         listener = socket.socket(fileno=descriptors[0])
-        return Running(process=process, listener=listener, scratch=scratch)
+        return RunningProcess(process, listener, scratch, settings)
     output, _ = process.communicate()
     try:
         reason = str(json.loads(text)["error"])
@@ -175,7 +232,7 @@ def _specification(program: Program, settings: Settings, scratch: Path) -> dict[
         (str(program.client), "/var/runtime"),
         (str(program.opt), "/opt"),
         (str(program.task), "/var/task"),
-        (str(_INSIDE / "runtime.py"), _BOOTSTRAP),
+        (str(_INSIDE / "runtime.py"), BOOTSTRAP),
         (str(scratch / "passwd"), "/etc/passwd"),
     ]
     # What is installed beside the interpreter is not in the runtime.
@@ -184,13 +241,6 @@ def _specification(program: Program, settings: Settings, scratch: Path) -> dict[
         for name in ("site-packages", "dist-packages")
         if (prefix / "lib" / program.runtime / name).is_dir()
     ]
-    places = {
-        "LAMBDA_RUNTIME_DIR": "/var/runtime",
-        "LAMBDA_TASK_ROOT": "/var/task",
-        "LD_LIBRARY_PATH": ":".join(LIBRARY_PATH),
-        "PATH": _SEARCH_PATH,
-        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:PORT",
-    }
     return {
         "host": os.getpid(),
         "root": str(scratch / "root"),
@@ -203,14 +253,30 @@ def _specification(program: Program, settings: Settings, scratch: Path) -> dict[
         "devices": [name for name in _DEVICES if Path("/dev", name).exists()],
         "tmp_bytes": settings.tmp_mb * 2**20,
         "network": settings.network,
-        "uid": _USER,
-        "gid": _GROUP,
+        "uid": USER,
+        "gid": GROUP,
+        "command": [f"/var/lang/bin/{program.interpreter.name}", *bootstrap_of(program)],
+        **surroundings(program, settings),
+    }
+
+
+def bootstrap_of(program: Program) -> list[str]:
+    """What Python is to run where folders have Lambda's names: inside/runtime.py."""
+    return [BOOTSTRAP, "/var/task", f"/opt/{program.site}", "/opt/python", "/var/runtime"]
+
+
+def surroundings(program: Program, settings: Settings) -> dict[str, Any]:
+    """The `folder` to start in and the `environment` there, in whose variables `with_port` the word
+    PORT stands for that of the Runtime API."""
+    places = {
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LD_LIBRARY_PATH": ":".join(LIBRARY_PATH),
+        "PATH": _SEARCH_PATH,
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:PORT",
+    }
+    return {
         "folder": "/var/task",
-        "command": [
-            f"/var/lang/bin/{program.interpreter.name}",
-            _BOOTSTRAP,
-            *("/var/task", f"/opt/{program.site}", "/opt/python", "/var/runtime"),
-        ],
         "environment": _variables(program, settings, places),
         "with_port": ["AWS_LAMBDA_RUNTIME_API"],
     }
@@ -250,7 +316,7 @@ def _as_process(
         environment=variables,
         folder=task,
     )
-    return Running(process=process, listener=listener, scratch=scratch)
+    return RunningProcess(process, listener, scratch, settings)
 
 
 def _variables(program: Program, settings: Settings, places: Mapping[str, str]) -> dict[str, str]:

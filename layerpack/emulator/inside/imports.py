@@ -1,34 +1,49 @@
 """A Lambda function that imports modules, each in a process of its own, and tells what fails.
 
 Imports nothing of layerpack, is imported by nothing, and runs on Python 3.9 or later. The event is
-`{"modules": [...], "at_once": 2, "seconds": 60}`; the answer maps each module that fails to the
-reason, such as `ImportError: no such file`.
+`{"modules": [...], "seconds": 60}`; the answer maps in `failing` each module that does not import
+to the reason, such as `ImportError: no such file`, and has the `python`'s version and the flags of
+the `processor` (/proc/cpuinfo).
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import platform
 import selectors
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 _LONGEST = 2000
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, str]:
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """See above."""
-    waiting = list(event["modules"])
+    failing = failures(event["modules"], os.cpu_count() or 1, event["seconds"])
+    return {"failing": failing, "python": platform.python_version(), "processor": flags()}
+
+
+def flags() -> list[str]:
+    """What the processor has."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((x.partition(":")[2].split() for x in lines if x.startswith("flags")), [])
+
+
+def failures(modules: list[str], at_once: int, seconds: float) -> dict[str, str]:
+    """The modules that do not import, with the reasons; so many are tried at a time."""
+    waiting = list(modules)
     failed: dict[str, str] = {}
     running: dict[int, tuple[str, int, float, bytearray]] = {}
     with selectors.DefaultSelector() as selector:
         while waiting or running:
-            while waiting and len(running) < event["at_once"]:
+            while waiting and len(running) < at_once:
                 module = waiting.pop(0)
                 pipe, child = start(module)
-                running[pipe] = (module, child, time.monotonic() + event["seconds"], bytearray())
+                running[pipe] = (module, child, time.monotonic() + seconds, bytearray())
                 selector.register(pipe, selectors.EVENT_READ)
             for key, _ in selector.select(0.2):
                 pipe = key.fd

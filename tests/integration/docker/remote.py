@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from layerpack.builders.docker_engine import engine_address
+from layerpack.docker_engine import engine_address
 
 
 class Connection:

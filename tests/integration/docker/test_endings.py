@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from layerpack.builders import docker_container
-from layerpack.builders.docker_engine import connect, need_image
+from layerpack.docker_engine import connect, need_image
 from layerpack.limits import RuntimeProfile
 from tests.support.command import Ended, layerpack, start
 from tests.support.engine import OFFLINE, RUNTIME, Engine, locked_source, reached, until

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from layerpack.builders.docker_container import Container
-from layerpack.builders.docker_engine import connect, need_image
+from layerpack.docker_engine import connect, need_image
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 from tests.integration.docker.remote import remote

@@ -11,7 +11,7 @@ import pytest
 from layerpack.cache import Cache
 from layerpack.emulation import runtime_folder
 from layerpack.emulator.environment import Environment
-from layerpack.emulator.sandbox import Isolation, Program, Settings
+from layerpack.emulator.sandbox import Isolation, Program, Running, Settings, start
 from layerpack.events import Events
 from layerpack.limits import RuntimeProfile
 from tests.support.recipes import HERE
@@ -55,7 +55,7 @@ def program(tmp_path: Path, emulator_cache: Cache) -> Program:
     return program_in(tmp_path / "program", emulator_cache)
 
 
-def program_in(folder: Path, cache: Cache, handler: str = HANDLER) -> Program:
+def program_in(folder: Path, cache: Cache, handler: str = HANDLER, runtime: str = HERE) -> Program:
     """A function of one module, beside a layer with one."""
     (folder / "task").mkdir(parents=True)
     (folder / "task/app.py").write_text(handler)
@@ -63,11 +63,11 @@ def program_in(folder: Path, cache: Cache, handler: str = HANDLER) -> Program:
     (folder / "opt/python/alpha/__init__.py").write_text("VALUE = 7\n")
     return Program(
         name="small",
-        runtime=HERE,
+        runtime=runtime,
         handler="app.handler",
         opt=folder / "opt",
         task=folder / "task",
-        client=runtime_folder(RuntimeProfile.load(HERE, "x86_64"), cache, Events()),
+        client=runtime_folder(RuntimeProfile.load(runtime, "x86_64"), cache, Events()),
         interpreter=Path(getattr(sys, "_base_executable", sys.executable)),
     )
 
@@ -86,4 +86,8 @@ def started(
 ) -> Environment:
     """An environment with settings of the test's own."""
     configured = Settings(**{"timeout": 20.0, **settings})  # type: ignore[arg-type]
-    return Environment(program, configured, isolation, log.extend)
+
+    def starter(program: Program, settings: Settings) -> Running:
+        return start(program, settings, isolation)
+
+    return Environment(program, configured, starter, log.extend)

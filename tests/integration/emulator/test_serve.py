@@ -18,10 +18,10 @@ import pytest
 from botocore.config import Config
 
 from layerpack.emulation import open_front
+from layerpack.emulator.environment import Environment
 from layerpack.emulator.http_api import HttpFront
-from layerpack.emulator.sandbox import Program, Settings
-from layerpack.events import Events
-from tests.integration.emulator.conftest import Log
+from layerpack.emulator.sandbox import Program
+from tests.integration.emulator.conftest import Log, started
 
 WAIT = """
 import socket
@@ -35,17 +35,11 @@ answer = "done"
 @contextmanager
 def serving(program: Program, limit: int = 2, **settings: Any) -> Iterator[HttpFront]:
     """The function at a port of its own."""
-    configured = Settings(**{"timeout": 20.0, **settings})
-    with open_front(
-        program,
-        configured,
-        "namespaces",
-        host="127.0.0.1",
-        port=0,
-        limit=limit,
-        log=Log().extend,
-        events=Events(),
-    ) as front:
+
+    def start() -> Environment:
+        return started(program, Log(), **settings)
+
+    with open_front(start, program.name, host="127.0.0.1", port=0, limit=limit) as front:
         thread = threading.Thread(target=front.serve)
         thread.start()
         try:

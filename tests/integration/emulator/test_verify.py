@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from layerpack.cache import Cache
-from layerpack.processor_levels import lacking
+from layerpack.processor_levels import flags_here, lacking
 from tests.support.code import ANSWER, code_wheel
 from tests.support.command import Ended, layerpack
 from tests.support.index import LocalIndex
@@ -59,7 +59,13 @@ class Own:
 
 
 def project(
-    folder: Path, index: LocalIndex, body: str = "", *, handler: str = HANDLER, more: str = FUNCTION
+    folder: Path,
+    index: LocalIndex,
+    body: str = "",
+    *,
+    handler: str = HANDLER,
+    more: str = FUNCTION,
+    runtime: str = HERE,
 ) -> None:
     """A recipe of one distribution, with a pass of its own that does `body` to each entry."""
     index.add(make_wheel(folder / "wheels", "alpha", files=ALPHA))
@@ -70,7 +76,7 @@ def project(
     if body:
         (folder / "own.py").write_text(PASS.format(body=body))
         passes = "passes: [own.py:Own]\n"
-    minimal(folder, runtime=HERE, index=index.url, more=more + passes)
+    minimal(folder, runtime=runtime, index=index.url, more=more + passes)
 
 
 def build(folder: Path, cache: Cache, *options: str) -> Ended:
@@ -180,7 +186,7 @@ def test_each_level_of_the_processor_is_verified_or_told(
     levels = record(tmp_path)["levels"]
     assert [one["level"] for one in levels] == ["avx2", "avx512"]
     for one in levels:
-        if lacks := lacking(one["level"]):
+        if lacks := lacking(one["level"], flags_here()):
             assert one["reason"] == f"this processor lacks {', '.join(lacks)}"
             assert f"not verified at {one['level']}" in ended.errors
         else:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from layerpack.builders.choose import Wish, docker_need, open_builder
-from layerpack.builders.docker_engine import Image, image_reference
-from layerpack.builders.docker_engine import _digest as digest_of
 from layerpack.cache import Cache
+from layerpack.docker_engine import Image, image_reference
+from layerpack.docker_engine import _digest as digest_of
 from layerpack.errors import UsageError
 from layerpack.events import Events
 from layerpack.limits import MACHINES, RuntimeProfile, runtimes

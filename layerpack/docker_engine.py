@@ -296,6 +296,10 @@ def need_image(
     Raises BuildToolError where it cannot be pulled, or is for another architecture.
     """
     found = _inspect(engine, reference)
+    _, at, digest = reference.partition("@")
+    if found is None and at:
+        # One that came from no registry has its identity for a digest.
+        found = _inspect(engine, digest)
     wanted = platform_of(profile)
     if found is None or _platform(found) != wanted:
         on_step(f"pulling {reference}")

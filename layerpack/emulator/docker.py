@@ -1,0 +1,280 @@
+"""The sandbox as a container: what the layers are built in, they are run in.
+
+The function's files lie in the volumes of a container that does nothing else, since an engine may
+be on another machine; each environment is a container that has them read-only. What the engine
+gives (no /dev/shm, a read-only root, a user, no capability) is that of `docker run --ipc=none
+--read-only --user`; memory and processor are held by inside/agent.py, which runs the function.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+from layerpack.docker_engine import Engine, Image
+from layerpack.emulator.sandbox import (
+    BOOTSTRAP,
+    GROUP,
+    USER,
+    CannotIsolateError,
+    Program,
+    Settings,
+    bootstrap_of,
+    surroundings,
+)
+from layerpack.held_container import HeldContainer, Member, file_member
+from layerpack.limits import RuntimeProfile
+from layerpack.units import sorted_walk
+
+_PACKAGE: Final = Path(__file__).parents[1]
+#: Where agent.py looks for them.
+_MODULES: Final = (
+    "__init__.py",
+    *(f"emulator/{n}.py" for n in ("__init__", "memory", "processor")),
+)
+_AGENT: Final = "/var/rapid/agent.py"
+_FOLDERS: Final = ("/opt", "/var/task", "/var/runtime", "/var/rapid")
+# Lambda's image has its Python in the first.
+_SEARCH: Final = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
+# Enough for an emulated processor.
+_START_SECONDS: Final = 60.0
+_CONTROL, _OUTPUT = 0, 1
+_HEAD: Final = struct.Struct(">II")
+# "Attach to a container" in the engine's API.
+_STREAM_HEAD: Final = struct.Struct(">BxxxL")
+_CHUNK: Final = 1 << 16
+
+
+class Carrier:
+    """A program's files, in an engine; `start` runs it there, in containers of `image`.
+
+    Raises BuildToolError where the engine refuses.
+    """
+
+    def __init__(
+        self, engine: Engine, image: Image, profile: RuntimeProfile, program: Program
+    ) -> None:
+        self._engine, self._image, self._profile = engine, image, profile
+        # Without what the image has there.
+        volume = {"Type": "volume", "Source": "", "VolumeOptions": {"NoCopy": True}}
+        mounts = [{**volume, "Target": path, "ReadOnly": False} for path in _FOLDERS]
+        self._held = HeldContainer(engine, image, profile, host={"mounts": mounts})
+        try:
+            self._held.put(_members(program))
+        except BaseException:
+            self._held.close()
+            raise
+
+    def start(self, program: Program, settings: Settings) -> DockerRunning:
+        """Start the function's process. Raises CannotIsolateError where the image has no such
+        Python, and BuildToolError."""
+        python = f"python{self._profile.python}"
+        held = HeldContainer(
+            self._engine,
+            self._image,
+            self._profile,
+            # Not by the image's own variables, which may name another one.
+            ("/bin/sh", "-c", f"PATH={_SEARCH}; exec {python} -I -S -B {_AGENT}"),
+            talking=True,
+            user=f"{USER}:{GROUP}",
+            host={
+                "volumes_from": [f"{self._held.id}:ro"],
+                "read_only": True,
+                "ipc_mode": "none",
+                "cap_drop": ["ALL"],
+                "security_opt": ["no-new-privileges"],
+                "network_mode": "bridge" if settings.network else "none",
+                "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={settings.tmp_mb}m"},  # noqa: S108
+            },
+            working_dir="/var/task",
+        )
+        running = DockerRunning(held)
+        try:
+            running.begin(
+                {
+                    "arguments": bootstrap_of(program),
+                    **surroundings(program, settings),
+                    "memory_bytes": settings.memory_mb * 2**20,
+                    "processors": settings.processors,
+                }
+            )
+        except BaseException:
+            running.end()
+            raise
+        return running
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._held.close()
+
+
+def _members(program: Program) -> Iterator[Member]:
+    for place, folder in (
+        ("/opt", program.opt),
+        ("/var/task", program.task),
+        ("/var/runtime", program.client),
+    ):
+        for path in sorted_walk(folder):
+            yield file_member(f"{place}/{path.as_posix()}", folder / path)
+    inside = _PACKAGE / "emulator/inside"
+    yield file_member(_AGENT, inside / "agent.py")
+    yield file_member(BOOTSTRAP, inside / "runtime.py")
+    for name in _MODULES:
+        yield file_member(f"/var/rapid/layerpack/{name}", _PACKAGE / name)
+
+
+class DockerRunning:
+    """A function in a container (see sandbox.Running), with the agent there to speak to."""
+
+    def __init__(self, held: HeldContainer) -> None:
+        self._held = held
+        # The SDK gives a file of the socket, which cannot be written to.
+        self._socket: socket.socket = getattr(held.socket, "_sock", held.socket)
+        self._sending = threading.Lock()
+        self._connections: dict[int, socket.socket] = {}
+        self._started = threading.Event()
+        self._code: int | None = None
+        self._peak = self._read = 0
+        self._said = bytearray()
+        self.out_of_memory = False
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=16)
+        reading, self._printed = os.pipe()
+        self.output: IO[bytes] = os.fdopen(reading, "rb", buffering=0)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def begin(self, order: dict[str, Any]) -> None:
+        """Have the agent start the function. Raises CannotIsolateError."""
+        self._thread.start()
+        self._send(_CONTROL, json.dumps(order).encode())
+        if self._started.wait(_START_SECONDS) and self._code is None:
+            return
+        said = self._said.decode(errors="replace").strip().splitlines()
+        if not said and self._code is not None:
+            # Its first program could not even begin.
+            self._held.raise_foreign()
+        raise CannotIsolateError(said[-1] if said else "the container's agent did not start")
+
+    def look(self) -> tuple[int, int]:
+        """See sandbox.Running: the agent tells before each of the function's words."""
+        return self._peak, self._read
+
+    def wait(self) -> int:
+        """See sandbox.Running."""
+        self._thread.join()
+        return 128 + 9 if self._code is None else self._code
+
+    def kill(self) -> None:
+        """See sandbox.Running."""
+        self._held.remove()
+
+    def end(self) -> None:
+        """See sandbox.Running."""
+        self._held.remove()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._held.close()
+
+    # What comes from the agent.
+
+    def _run(self) -> None:
+        try:
+            for channel, data in _frames(self._stdout()):
+                self._take(channel, data)
+                if self._code is not None:
+                    break
+        except OSError:
+            # The container was removed, or the engine is gone.
+            pass
+        finally:
+            if self._code is None:
+                self._code = 128 + 9
+                with suppress(OSError):
+                    os.write(self._printed, self._said)
+            self._started.set()
+            for connection in self._connections.values():
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            os.close(self._printed)
+
+    def _stdout(self) -> Iterator[bytes]:
+        """The agent's standard output; its standard error is kept, as the reason why it ended."""
+        data = bytearray()
+        while piece := self._socket.recv(_CHUNK):
+            data += piece
+            while len(data) >= _STREAM_HEAD.size:
+                stream, size = _STREAM_HEAD.unpack_from(data)
+                end = _STREAM_HEAD.size + size
+                if len(data) < end:
+                    break
+                content = bytes(data[_STREAM_HEAD.size : end])
+                del data[:end]
+                if stream == 1:
+                    yield content
+                else:
+                    self._said += content
+
+    def _take(self, channel: int, data: bytes) -> None:
+        if channel == _CONTROL:
+            message = json.loads(data)
+            self._peak = message.get("peak", self._peak)
+            self._read = message.get("read", self._read)
+            if "ended" in message:
+                self.out_of_memory = message["out_of_memory"]
+                self._code = message["ended"]
+            elif "started" in message:
+                self._started.set()
+        elif channel == _OUTPUT:
+            while data:
+                data = data[os.write(self._printed, data) :]
+        else:
+            self._pass_on(channel, data)
+
+    def _pass_on(self, channel: int, data: bytes) -> None:
+        connection = self._connections.get(channel)
+        try:
+            if connection is None:
+                connection = socket.create_connection(self.listener.getsockname())
+                self._connections[channel] = connection
+                threading.Thread(
+                    target=self._answer, args=(channel, connection), daemon=True
+                ).start()
+            if data:
+                connection.sendall(data)
+            else:
+                connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            # Nobody listens any more: the environment is being closed.
+            pass
+
+    def _answer(self, channel: int, connection: socket.socket) -> None:
+        """Carry what the Runtime API answers on a connection."""
+        with connection, suppress(OSError):
+            while data := connection.recv(_CHUNK):
+                self._send(channel, data)
+            self._send(channel, b"")
+
+    def _send(self, channel: int, data: bytes) -> None:
+        with self._sending:
+            self._socket.sendall(_HEAD.pack(channel, len(data)) + data)
+
+
+def _frames(stream: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The frames of a stream that comes in any pieces."""
+    data = bytearray()
+    for piece in stream:
+        data += piece
+        while len(data) >= _HEAD.size:
+            channel, size = _HEAD.unpack_from(data)
+            end = _HEAD.size + size
+            if len(data) < end:
+                break
+            content = bytes(data[_HEAD.size : end])
+            del data[:end]
+            yield channel, content

@@ -1,0 +1,236 @@
+"""Which sandbox a function runs in: a container where its layers are built in one, else what this
+machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from layerpack import data
+from layerpack.emulator.environment import Environment
+from layerpack.emulator.sandbox import (
+    ISOLATIONS,
+    CannotIsolateError,
+    Isolation,
+    Program,
+    Running,
+    Settings,
+    start,
+)
+from layerpack.errors import BuildToolError, LayerpackError, UsageError
+from layerpack.events import Events
+from layerpack.interpreters import find_interpreter, interpreter_version, require_interpreter
+from layerpack.limits import RuntimeProfile, this_machine
+
+if TYPE_CHECKING:
+    from layerpack.docker_engine import Engine, Image
+    from layerpack.emulator.docker import Carrier
+
+#: What is asked for; `auto` takes the best that can be had.
+Wanted = Literal["auto", "docker", "namespaces", "bubblewrap", "process"]
+
+_NOT_IMITATED: Final = (
+    "no isolation: the function sees this machine's files and /dev/shm, may write to its own "
+    "folders, and runs as you, at other paths than on Lambda"
+)
+# Trees whose files an engine has at a time: the plain install's, the layers', one that is tried.
+_CARRIERS: Final = 3
+
+
+class Isolator:
+    """Starts environments for functions of a runtime, each in a sandbox of the same kind.
+
+    `image` is the one that the layers were built in (empty: in none). Call `close` at the end.
+    """
+
+    def __init__(
+        self, wanted: Wanted, profile: RuntimeProfile, events: Events, *, image: str = ""
+    ) -> None:
+        self._wanted = wanted
+        self._profile = profile
+        self._events = events
+        self._image_name = image
+        self._chosen: Isolation | None = None
+        self._engine: Engine | None = None
+        self._image: Image | None = None
+        self._carriers: dict[Program, Carrier] = {}
+        self._failed: BuildToolError | None = None
+
+    @property
+    def isolation(self) -> Isolation:
+        """The kind of sandbox; of any use once an environment was started."""
+        return self._chosen or "process"
+
+    def environment(
+        self, program: Program, settings: Settings, log: Callable[[bytes], None]
+    ) -> Environment:
+        """A new environment (see Environment), isolated as well as can be; what is not imitated is
+        warned of when the first one is started.
+
+        Raises BuildToolError where what was asked for cannot be had or the Python is missing, and
+        UsageError where this machine cannot run the runtime's programs.
+        """
+        if self._chosen is not None:
+            return Environment(program, settings, self._starter(self._chosen, program), log)
+        why: list[str] = []
+        for isolation in self._candidates():
+            try:
+                starter = self._starter(isolation, program)
+                environment = Environment(program, settings, starter, log)
+            except CannotIsolateError as error:
+                why.append(f"{isolation}: {error}")
+            except BuildToolError as error:
+                if self._wanted != "auto":
+                    raise
+                why.append(f"{isolation}: {error.message}")
+            else:
+                self._chosen = isolation
+                self._tell(why, settings, environment)
+                return environment
+        raise self._refusal(why)
+
+    def prepare(self, program: Program) -> None:
+        """Do before the first environment what may take long; what fails, fails there.
+
+        Raises BuildToolError and UsageError where nothing can run it.
+        """
+        if self._candidates()[0] == "docker":
+            try:
+                self._carrier(program)
+            except BuildToolError as error:
+                self._failed = error
+
+    def obstacle(self) -> str:
+        """Why nothing can be run, as a clause; empty where something can."""
+        problem = self._problem()
+        if problem is None:
+            return ""
+        if not self._image_name:
+            return problem.message
+        try:
+            self._try_container()
+        except LayerpackError as error:
+            return f"{problem.message}, and {error.message}"
+        return ""
+
+    def python(self) -> str:
+        """What names the Python that runs: the image, or the interpreter's version."""
+        if self._chosen == "docker" and self._image is not None:
+            return self._image.digest
+        interpreter = find_interpreter(self._profile)
+        return interpreter_version(interpreter) if interpreter else ""
+
+    def close(self) -> None:
+        """Remove what an engine has of it."""
+        for carrier in self._carriers.values():
+            carrier.close()
+        self._carriers.clear()
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _candidates(self) -> list[Isolation]:
+        """The kinds to try. Raises BuildToolError and UsageError where there is none."""
+        problem = self._problem()
+        if self._wanted == "docker" or (self._wanted != "auto" and problem is None):
+            return [self._wanted]
+        if problem is None:
+            first: list[Isolation] = ["docker"] if self._image_name else []
+            return [*first, *ISOLATIONS, "process"]
+        if self._wanted != "auto" or not (self._image_name or isinstance(problem, UsageError)):
+            raise problem
+        return ["docker"]
+
+    def _problem(self) -> LayerpackError | None:
+        """What keeps this machine from running the runtime's programs by itself."""
+        machine = self._profile.machine
+        if this_machine() != machine:
+            return UsageError(
+                f"the layers are for {machine}, and this machine is {this_machine()}",
+                f"Run them on a machine with {machine}, or in a container (--isolation docker).",
+            )
+        try:
+            require_interpreter(self._profile, "to run the function")
+        except BuildToolError as error:
+            return error
+        return None
+
+    def _starter(
+        self, isolation: Isolation, program: Program
+    ) -> Callable[[Program, Settings], Running]:
+        if isolation == "docker":
+            return self._carrier(program).start
+        interpreter = require_interpreter(self._profile, "to run the function")
+
+        def started(program: Program, settings: Settings) -> Running:
+            return start(replace(program, interpreter=interpreter), settings, isolation)
+
+        return started
+
+    # Containers.
+
+    def _carrier(self, program: Program) -> Carrier:
+        from layerpack.emulator.docker import Carrier  # noqa: PLC0415 (the SDK loads slowly)
+
+        if self._failed is not None:
+            raise self._failed
+        if program not in self._carriers:
+            engine, image = self._connected()
+            if len(self._carriers) == _CARRIERS:
+                # The oldest but one: the first tree is what all others are held against.
+                self._carriers.pop(list(self._carriers)[1]).close()
+            self._events.step("copying the function into a container")
+            self._carriers[program] = Carrier(engine, image, self._profile, program)
+        return self._carriers[program]
+
+    def _connected(self) -> tuple[Engine, Image]:
+        from layerpack.docker_engine import connect, need_image  # noqa: PLC0415
+
+        if self._engine is None:
+            self._engine = connect()
+        if self._image is None:
+            name = self._image_name or data.load("docker.json")["run_image"].format(
+                python=self._profile.python
+            )
+            self._image = need_image(
+                self._engine, name, self._profile, self._events.step, self._events.progress
+            )
+        return self._engine, self._image
+
+    def _try_container(self) -> None:
+        from layerpack.held_container import HeldContainer, folder_member  # noqa: PLC0415
+
+        engine, image = self._connected()
+        if not engine.is_native(self._profile):
+            # Whether it emulates that processor, only a program can tell.
+            with closing(HeldContainer(engine, image, self._profile)) as container:
+                container.put([folder_member("/layerpack")])
+
+    # What cannot be had.
+
+    def _tell(self, why: list[str], settings: Settings, environment: Environment) -> None:
+        """Warn of what is not imitated. Raises BuildToolError where that was asked for."""
+        reasons = "; ".join(why)
+        if self._chosen != "process":
+            if reasons and self._image_name:
+                self._events.warn(f"the function does not run in its image ({reasons})")
+            return
+        if not settings.network:
+            environment.close()
+            raise BuildToolError(
+                f"the function cannot be cut off the network ({reasons or 'as asked for'})",
+                "Leave --no-network out.",
+            )
+        self._events.warn(f"{_NOT_IMITATED} ({reasons or 'as asked for'})")
+
+    def _refusal(self, why: list[str]) -> LayerpackError:
+        reasons = "; ".join(why)
+        problem = self._problem()
+        if self._wanted == "auto" and problem is not None:
+            return type(problem)(f"{problem.message} ({reasons})", problem.hint)
+        hint = "Allow unprivileged user namespaces, or use --isolation process."
+        if self._wanted == "docker":
+            hint = f"Name an image with Python {self._profile.python} with --image."
+        return BuildToolError(f"the function cannot be isolated ({reasons})", hint)
