@@ -294,7 +294,8 @@ class _Run:
         self.settled = arranged.settled
         if arranged.recording is None:
             return context
-        return replace(context, recordings=arranged.recording.pages)
+        recording = arranged.recording
+        return replace(context, recordings=recording.pages, imported=recording.imported)
 
     def _provided(self) -> Path | None:
         try:

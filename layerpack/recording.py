@@ -1,4 +1,4 @@
-"""What a recipe's workloads touched of its paged libraries, kept beside the lock.
+"""What a recipe's workloads touched of its paged libraries and imported, kept beside the lock.
 
 A recording is an input of a build, as the lock is: two runs of one workload touch nearly, but not
 exactly, the same pages, and builds of the same input must give the same bytes. So `build` records
@@ -6,9 +6,10 @@ once and writes `bert.pages` beside `bert.lock`; later builds read it, and it be
 control. It can make a build's code faster to start, never wrong: a page that is not in it is paged
 in like any other.
 
-Format, version 1: JSON, `{"version": 1, "key": ..., "libraries": {SHA-256: {"path": ...,
-"pages": "12-15 99 3"}}}`. A library is named by the hash of what was packed; its pages stand in the
-order in which they were first touched, neighbours as ranges.
+Format, version 2: JSON, `{"version": 2, "key": ..., "libraries": {SHA-256: {"path": ...,
+"pages": "12-15 99 3"}}, "imported": {"python/numpy": "__init__ version"}}`. A library is named by
+the hash of what was packed; its pages stand in the order in which they were first touched,
+neighbours as ranges. Imported modules are those with a source, by their folders in the layers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Final
 from layerpack.errors import RecipeError
 from layerpack.units import write_text
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _RANGE: Final = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 #: A library of 16 GiB; more is no recording of ours.
 _MOST_PAGES: Final = 1 << 22
@@ -39,11 +40,12 @@ class LibraryRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
-    """The touched pages by the SHA-256 of what was packed; `key` is that of the workloads and of
-    the function that ran."""
+    """The touched pages by the SHA-256 of what was packed, and the sources of imported modules by
+    their paths in the layers; `key` is that of the workloads and of the function that ran."""
 
     key: str
     libraries: Mapping[str, LibraryRecord]
+    imported: frozenset[str] = frozenset()
 
     @property
     def pages(self) -> dict[str, tuple[int, ...]]:
@@ -59,7 +61,7 @@ class Recording:
         return ""
 
     def write(self, path: Path) -> None:
-        """Write the file, a line a library."""
+        """Write the file, a line a library or a folder."""
         write_text(path, self.text())
 
     def text(self) -> str:
@@ -69,9 +71,17 @@ class Recording:
             + json.dumps({"path": record.path, "pages": " ".join(_ranges(record.pages))})
             for digest, record in sorted(self.libraries.items(), key=lambda item: item[1].path)
         ]
+        folders: dict[str, list[str]] = {}
+        for path in sorted(self.imported):
+            folder, _, name = path.rpartition("/")
+            folders.setdefault(folder, []).append(name.removesuffix(".py"))
+        modules = [
+            f"    {json.dumps(folder)}: {json.dumps(' '.join(names))}"
+            for folder, names in sorted(folders.items())
+        ]
         return (
             f'{{\n  "version": {_VERSION},\n  "key": {json.dumps(self.key)},\n'
-            '  "libraries": {\n' + ",\n".join(rows) + "\n  }\n}\n"
+            f'  "libraries": {_block(rows)},\n  "imported": {_block(modules)}\n}}\n'
         )
 
     @classmethod
@@ -98,10 +108,21 @@ class Recording:
                         )
                         for digest, record in value["libraries"].items()
                     },
+                    imported=frozenset(
+                        f"{folder}/{name}.py"
+                        for folder, names in value["imported"].items()
+                        for name in names.split()
+                    ),
                 )
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise _broken(path, f"{type(error).__name__}: {error}") from None
         raise _broken(path, "it has no version")
+
+
+def _block(rows: Iterable[str]) -> str:
+    """A JSON object of rows, or an empty one."""
+    text = ",\n".join(rows)
+    return f"{{\n{text}\n  }}" if text else "{}"
 
 
 def _broken(path: Path, what: str) -> RecipeError:

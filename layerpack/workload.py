@@ -35,6 +35,15 @@ class Outcome:
     error: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How the workloads of one process ended, and the sources in the layers of what they imported
+    (none where the process died)."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    imported: tuple[str, ...] = ()
+
+
 def workloads_key(recipe: Recipe, function: Iterable[FileEntry]) -> str:
     """A key of the function's files and the events: what decides which code a workload runs."""
     return key_of(
@@ -56,7 +65,8 @@ def record(
     scratch: Path,
     provided: Path | None = None,
 ) -> tuple[Recording, tuple[Outcome, ...]]:
-    """Run every workload once, and record which pages of the paged libraries they touch.
+    """Run every workload once, and record which pages of the paged libraries they touch, and which
+    modules they import.
 
     `payload` holds the packed libraries; `libraries` maps the SHA-256 of what each was packed from
     to its path in the layers; `provided` holds the packages that the runtime brings. `scratch` is
@@ -65,13 +75,14 @@ def record(
     machine has, and what they touch counts together.
     """
     touched: dict[str, dict[int, None]] = {}
+    imported: set[str] = set()
     outcomes: list[Outcome] = []
     paths = [entry.source for entry in payload if is_library_name(entry.path)]
     for number, variables_ in enumerate(levels_here(recipe.cpu_levels, paths)):
         folder = scratch / str(number)
         folder.mkdir()
         trace = folder / "trace"
-        outcomes += run_workloads(
+        ended = run_workloads(
             recipe,
             payload,
             function,
@@ -80,13 +91,18 @@ def record(
             environment={_TRACE: str(trace), **variables_},
             provided=provided,
         )
+        outcomes += ended.outcomes
+        imported.update(ended.imported)
         for digest, pages in _read_trace(trace).items():
             touched.setdefault(digest, {}).update(dict.fromkeys(pages))
     records = {
         digest: LibraryRecord(path=path, pages=tuple(touched.get(digest, ())))
         for digest, path in libraries.items()
     }
-    return Recording(key=workloads_key(recipe, function), libraries=records), tuple(outcomes)
+    recording = Recording(
+        key=workloads_key(recipe, function), libraries=records, imported=frozenset(imported)
+    )
+    return recording, tuple(outcomes)
 
 
 def run_workloads(
@@ -98,14 +114,14 @@ def run_workloads(
     scratch: Path,
     environment: Mapping[str, str],
     provided: Path | None = None,
-) -> tuple[Outcome, ...]:
+) -> Ended:
     """Lay the layers and the function out below `scratch`, and run every workload in one process.
 
     The function sees nothing but the layers, the standard library, what is `provided`, and the
     variables that Lambda sets. Raises BuildToolError where the interpreter cannot be started.
     """
     if recipe.function is None or not recipe.workloads:
-        return ()
+        return Ended()
     opt, task, home = scratch / "opt", scratch / "task", scratch / "tmp"
     home.mkdir(parents=True)
     payload.materialise(opt)
@@ -115,6 +131,7 @@ def run_workloads(
         json.dumps(
             {
                 "build": os.getpid(),
+                "opt": str(opt),
                 "task": str(task),
                 "site": str(opt / payload.site),
                 "python": str(opt / PYTHON),
@@ -155,12 +172,13 @@ def run_workloads(
     )
     shutil.rmtree(opt)
     try:
-        values = json.loads(result.read_text(encoding="utf-8"))
-        return tuple(Outcome(name=one["name"], error=one["error"] or "") for one in values)
+        value = json.loads(result.read_text(encoding="utf-8"))
+        outcomes = (Outcome(name=x["name"], error=x["error"] or "") for x in value["workloads"])
+        return Ended(outcomes=tuple(outcomes), imported=tuple(value["imported"]))
     except (OSError, ValueError):
         # The interpreter died, or was ended: by which workload is not known.
         error = f"the process ended with {ended.returncode}:\n{ended.tail()}"
-        return tuple(Outcome(name=one.name, error=error) for one in recipe.workloads)
+        return Ended(outcomes=tuple(Outcome(name=x.name, error=error) for x in recipe.workloads))
 
 
 def _processor_settings() -> dict[str, str]:

@@ -1,10 +1,11 @@
 """Runs inside the target's interpreter: imports a function's handler and gives it events.
 
 Imports nothing of layerpack, is imported by nothing, and runs on Python 3.9 or later. Called as
-`python workload_worker.py JOB`, a JSON file with `build` (the process that started this one),
-`task`, `site`, `python` and `provided` (the folders of sys.path; the last may be empty), `handler`,
-`workloads` (each a `name` and the file of an `event`), `seconds` (when to give up), and `result`:
-the file that gets `[{"name", "error": text or null}, ...]`.
+`python workload_worker.py JOB`, a JSON file with `build` (the process that started this one), `opt`
+(the layers), `task`, `site`, `python` and `provided` (the folders of sys.path; the last may be
+empty), `handler`, `workloads` (each a `name` and the file of an `event`), `seconds` (when to give
+up), and `result`: the file that gets `{"workloads": [{"name", "error": text or null}, ...],
+"imported": [...]}`, where the latter are the sources below `opt` of all modules that were imported.
 """
 
 from __future__ import annotations
@@ -80,6 +81,13 @@ def run(job: dict[str, Any]) -> list[dict[str, str | None]]:
     return results
 
 
+def imported(root: str) -> list[str]:
+    """The sources below a folder of all modules by now, relative to it."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    sources = (file for file in files if isinstance(file, str) and file.endswith(".py"))
+    return sorted(file[len(root) :] for file in sources if file.startswith(root))
+
+
 def main(job_file: str) -> None:
     """Set sys.path as the runtime does, run, and write the result."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
@@ -91,7 +99,8 @@ def main(job_file: str) -> None:
     site.addsitedir(job["site"])
     if job["provided"]:
         sys.path.append(job["provided"])
-    outcome = json.dumps(run(job))
+    workloads = run(job)
+    outcome = json.dumps({"workloads": workloads, "imported": imported(job["opt"] + os.sep)})
     Path(job["result"]).write_text(outcome, encoding="utf-8")
 
 

@@ -92,7 +92,8 @@ class PassContext:
     over). `cache`: a folder for results kept by content; `interpreter`: the target's Python, or
     None where there is none on this machine. `function`: the function package's files.
     `recordings`: the pages of a library that the
-    recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`).
+    recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`);
+    `imported`: the sources of the modules that they import, by their paths.
     `progress(done, total)` may be called at any time, and `warn` with what the user should know.
     """
 
@@ -103,6 +104,7 @@ class PassContext:
     interpreter: Path | None = None
     function: tuple[FileEntry, ...] = ()
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    imported: frozenset[str] = frozenset()
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
     warn: Callable[[str], None] = field(default=lambda text: None)
 

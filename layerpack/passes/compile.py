@@ -1,5 +1,9 @@
 """Compile modules to bytecode that is valid on Lambda, as far as there is room.
 
+Where the room does not do for all, modules that the workloads import come first: their bytecode is
+what makes a cold start faster. What is left goes to whole distributions, the smallest first, for
+what a function imports in other cases.
+
 /opt cannot be written, so without bytecode every cold start compiles all it imports. Bytecode
 that is checked against a date never holds in a zip; unchecked-hash bytecode (PEP 552) always does.
 
@@ -33,6 +37,7 @@ from layerpack.recipe import Recipe
 from layerpack.units import folder_aside, key_of, sha256_file
 
 _NOTES: Final = "notes.json"
+_NO_ROOM: Final = "no bytecode: the limits leave no room"
 #: Part of the cache's key: another number means that other bytes may come out.
 _VERSION: Final = 1
 _WORKER: Final = Path(__file__).with_name("compile_worker.py")
@@ -51,7 +56,7 @@ _NEUTRAL: Final = {
 
 
 class Compile:
-    """Unchecked-hash `.pyc` files for every module, or for as many distributions as fit."""
+    """Unchecked-hash `.pyc` files for every module, or for as many as fit."""
 
     name: ClassVar[str] = "compile"
     summary: ClassVar[str] = "bytecode that is valid on Lambda, as far as there is room"
@@ -75,22 +80,24 @@ class Compile:
         return recipe.strip.bytecode != "none"
 
     def plan(self, payload: Payload, context: PassContext) -> Iterable[Edit]:
-        """Add bytecode for whole distributions, the smallest first, while it fits.
+        """Add bytecode: of what the workloads import, then of whole distributions, while it fits.
 
         Raises BuildToolError when bytecode is asked for by name and cannot be made.
         """
         everything = context.recipe.strip.bytecode == "unchecked-hash"
         batches = _batches(payload)
+        modules = [entry for batch in batches for entry in batch.entries]
         if context.interpreter is None:
             if everything:
                 raise _no_interpreter(context)
-            yield from _skip(batches, f"no bytecode: no Python {context.profile.python} here")
+            yield from _skip(modules, f"no bytecode: no Python {context.profile.python} here")
             return
         room = None if everything else context.room - RESERVE
         if room is not None and room <= 0:
-            yield from _skip(batches, "no bytecode: the limits leave no room")
+            yield from _skip(modules, _NO_ROOM)
             return
-        yield from _compile(payload, batches, room, context, context.interpreter)
+        shares = _shares(batches, context.imported)
+        yield from _compile(payload, shares, room, context, context.interpreter)
 
 
 def _no_interpreter(context: PassContext) -> BuildToolError:
@@ -127,43 +134,76 @@ def _batches(payload: Payload) -> list[_Batch]:
     return sorted(batches, key=lambda batch: batch.size)
 
 
-def _skip(batches: Iterable[_Batch], reason: str) -> Iterator[Edit]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Share:
+    """Modules of a batch, to get bytecode all together, or as many as fit."""
+
+    batch: _Batch
+    entries: tuple[FileEntry, ...]
+    together: bool
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size for entry in self.entries)
+
+
+def _shares(batches: Iterable[_Batch], imported: frozenset[str]) -> list[_Share]:
+    """What is imported, then what is not, each the smallest first."""
+    first, rest = [], []
     for batch in batches:
-        for entry in batch.entries:
-            yield Keep(path=entry.path, reason=reason)
+        ours = tuple(entry for entry in batch.entries if entry.path in imported)
+        others = tuple(entry for entry in batch.entries if entry.path not in imported)
+        first.append(_Share(batch=batch, entries=ours, together=False))
+        rest.append(_Share(batch=batch, entries=others, together=True))
+    ordered = (*sorted(first, key=_size), *sorted(rest, key=_size))
+    return [share for share in ordered if share.entries]
+
+
+def _size(share: _Share) -> int:
+    return share.size
+
+
+def _skip(entries: Iterable[FileEntry], reason: str) -> Iterator[Edit]:
+    for entry in entries:
+        yield Keep(path=entry.path, reason=reason)
 
 
 def _compile(
     payload: Payload,
-    batches: list[_Batch],
+    shares: list[_Share],
     room: int | None,
     context: PassContext,
     interpreter: Path,
 ) -> Iterator[Edit]:
     version = interpreter_version(interpreter)
-    tag = version.split()[-1]
     workers = os.cpu_count() or 1
-    total, done = sum(batch.size for batch in batches), 0
+    total, done = sum(share.size for share in shares), 0
     with ThreadPoolExecutor(max_workers=workers) as pool:
         # A few ahead of the one whose size decides: what does not fit is compiled in vain.
         running = {}
-        for index, batch in enumerate(batches):
-            for ahead in batches[index : index + workers]:
-                if ahead.distribution not in running:
-                    running[ahead.distribution] = pool.submit(
-                        _compiled, ahead, context.cache / "bytecode", interpreter, version
+        for index, share in enumerate(shares):
+            for ahead in shares[index : index + workers]:
+                if ahead.batch.distribution not in running:
+                    running[ahead.batch.distribution] = pool.submit(
+                        _compiled, ahead.batch, context.cache / "bytecode", interpreter, version
                     )
-            result = running[batch.distribution].result()
-            done += batch.size
+            result = running[share.batch.distribution].result()
+            done += share.size
             context.progress(done, total)
-            edits = list(_edits(payload, batch, result, tag))
-            size = sum(edit.entry.size for edit in edits if isinstance(edit, Add))
-            if room is not None:
-                if size > room:
-                    yield from _skip(batches[index:], "no bytecode: the limits leave no room")
-                    return
-                room -= size
-            yield from edits
+            full = False
+            for group in _groups(payload, share, result, version.split()[-1]):
+                size = sum(edit.entry.size for _, edit in group if isinstance(edit, Add))
+                full |= room is not None and size > room
+                if full:
+                    yield from _skip((entry for entry, _ in group), _NO_ROOM)
+                    continue
+                yield from (edit for _, edit in group)
+                if room is not None:
+                    room -= size
+            if full:
+                left = (entry for one in shares[index + 1 :] for entry in one.entries)
+                yield from _skip(left, _NO_ROOM)
+                return
 
 
 def _compiled(batch: _Batch, cache: Path, interpreter: Path, version: str) -> Path:
@@ -215,14 +255,22 @@ def _is_whole(folder: Path, batch: _Batch) -> bool:
         return False
 
 
-def _edits(payload: Payload, batch: _Batch, folder: Path, tag: str) -> Iterator[Edit]:
+def _groups(
+    payload: Payload, share: _Share, folder: Path, tag: str
+) -> list[list[tuple[FileEntry, Edit]]]:
+    """Modules with their edits: those of a group must fit together."""
     failed = json.loads((folder / _NOTES).read_text(encoding="utf-8"))["failed"]
-    for index, entry in enumerate(batch.entries):
+    numbers = {entry.path: number for number, entry in enumerate(share.batch.entries)}
+    found: list[tuple[FileEntry, Edit]] = []
+    for entry in share.entries:
+        number = numbers[entry.path]
         where, _, name = entry.path.rpartition("/")
         path = f"{where}/__pycache__/{name[:-3]}.{tag}.pyc"
-        if str(index) in failed:
-            reason = failed[str(index)].partition("\n")[0]
-            yield Keep(path=entry.path, reason=f"no bytecode: it does not compile ({reason})")
+        if str(number) in failed:
+            reason = failed[str(number)].partition("\n")[0]
+            text = f"no bytecode: it does not compile ({reason})"
+            found.append((entry, Keep(path=entry.path, reason=text)))
         elif path not in payload:
-            added = FileEntry.of(folder / f"{index}.pyc", path, entry.distribution)
-            yield Add(entry=added, reason="bytecode that is valid on Lambda")
+            added = FileEntry.of(folder / f"{number}.pyc", path, entry.distribution)
+            found.append((entry, Add(entry=added, reason="bytecode that is valid on Lambda")))
+    return [found] if share.together else [[one] for one in found]

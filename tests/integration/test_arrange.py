@@ -72,6 +72,7 @@ def test_a_build_records_once_and_the_next_ones_heed_it(project: Path, tmp_path:
     assert record.path == CODE_PATH
     # All code runs: 150 functions of several kB each.
     assert len(record.pages) > 50
+    assert recording.imported == {"python/alpha/__init__.py"}
     assert hot_pages(project) == len(record.pages)
 
     # Nothing changed, so nothing is done.

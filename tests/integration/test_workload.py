@@ -70,7 +70,7 @@ def run(recipe: Recipe, folder: Path, provided: Path | None = None) -> tuple[Out
         scratch=scratch,
         environment={"LAYERPACK_TRACE": str(folder / "trace")},
         provided=provided,
-    )
+    ).outcomes
 
 
 def test_the_handler_sees_the_layers_and_nothing_of_this_machine(

@@ -16,6 +16,7 @@ RECORDING = Recording(
         OTHER: LibraryRecord(path="python/z.so", pages=(12, 13, 14, 99, 3, 4, 15)),
         ONE: LibraryRecord(path="python/a.so", pages=()),
     },
+    imported=frozenset({"python/z/__init__.py", "python/z/b.py", "python/top.py"}),
 )
 
 
@@ -30,6 +31,17 @@ def test_neighbours_are_ranges_and_libraries_stand_by_path() -> None:
     assert [line for line in lines if ".so" in line] == [
         f'    "{ONE}": {{"path": "python/a.so", "pages": ""}},',
         f'    "{OTHER}": {{"path": "python/z.so", "pages": "12-14 99 3-4 15"}}',
+    ]
+
+
+def test_modules_stand_by_folder() -> None:
+    lines = RECORDING.text().splitlines()
+    assert lines[-5:] == [
+        '  "imported": {',
+        '    "python": "top",',
+        '    "python/z": "__init__ b"',
+        "  }",
+        "}",
     ]
 
 
@@ -49,7 +61,7 @@ def test_a_page_counts_once(tmp_path: Path) -> None:
 def test_there_may_be_none_or_one_of_another_version(tmp_path: Path) -> None:
     path = tmp_path / "x.pages"
     assert Recording.read(path) is None
-    path.write_text('{"version": 2, "anything": "else"}')
+    path.write_text('{"version": 1, "anything": "else"}')
     assert Recording.read(path) is None
 
 
@@ -60,12 +72,12 @@ def test_there_may_be_none_or_one_of_another_version(tmp_path: Path) -> None:
         "pages",
         "[]",
         '{"key": "k"}',
-        '{"version": 1, "libraries": {}}',
-        '{"version": 1, "key": "k", "libraries": []}',
-        '{"version": 1, "key": "k", "libraries": {"x": {"path": "p"}}}',
-        '{"version": 1, "key": "k", "libraries": {"x": {"path": "p", "pages": "3-1"}}}',
-        '{"version": 1, "key": "k", "libraries": {"x": {"path": "p", "pages": "1-999999999"}}}',
-        '{"version": 1, "key": "k", "libraries": {"x": {"path": "p", "pages": "one"}}}',
+        '{"version": 2, "libraries": {}}',
+        '{"version": 2, "key": "k", "libraries": []}',
+        '{"version": 2, "key": "k", "libraries": {"x": {"path": "p"}}}',
+        '{"version": 2, "key": "k", "libraries": {"x": {"path": "p", "pages": "3-1"}}}',
+        '{"version": 2, "key": "k", "libraries": {"x": {"path": "p", "pages": "1-999999999"}}}',
+        '{"version": 2, "key": "k", "libraries": {"x": {"path": "p", "pages": "one"}}}',
     ],
 )
 def test_what_is_no_recording_is_told(tmp_path: Path, text: str) -> None:

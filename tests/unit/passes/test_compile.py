@@ -133,6 +133,35 @@ def test_the_smallest_distributions_come_first_while_there_is_room(tmp_path: Pat
     assert added(edits).keys() == everything.keys()
 
 
+def test_what_is_imported_comes_before_all_else_file_by_file(tmp_path: Path) -> None:
+    def module(count: int) -> str:
+        return "".join(f"def function_{n}(): return {n}\n" for n in range(count))
+
+    tree = {
+        "large": {"large/a.py": module(90), "large/b.py": module(90), "large/idle.py": module(30)},
+        "small": {"small.py": module(2)},
+        "used": {"used.py": module(4)},
+    }
+    payload = payload_of(tmp_path, tree)
+    imported = frozenset({"python/large/a.py", "python/large/b.py", "python/used.py"})
+    context = replace(_context(tmp_path), imported=imported)
+    sizes = {
+        Path(path).name.partition(".")[0]: entry.size
+        for path, entry in added(Compile().plan(payload, context)).items()
+    }
+    # The imported ones of the smallest first, then the rest: small's before large's.
+    order = ["used", "a", "b", "small", "idle"]
+    assert sizes.keys() == set(order)
+    for count in range(len(order) + 1):
+        room = sum(sizes[name] for name in order[:count])
+        for missing in (0, 1):
+            context = replace(context, room=room - missing + _MARGIN)
+            edits = list(Compile().plan(payload, context))
+            made = {Path(path).name.partition(".")[0] for path in added(edits)}
+            assert made == set(order[: count - missing if count else 0])
+            assert {Path(path).stem for path in kept(edits)} == set(order) - made
+
+
 def test_results_come_from_the_cache_until_a_module_changes(tmp_path: Path) -> None:
     payload = payload_of(tmp_path, {"alpha": {"a.py": "x = 1"}})
     (entry,) = added(Compile().plan(payload, _context(tmp_path))).values()
