@@ -7,6 +7,7 @@ new one is complete.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,6 +115,16 @@ class BuildFolder:
             shutil.rmtree(former, ignore_errors=True)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    @contextmanager
+    def amending(self) -> Iterator[Path]:
+        """Give a copy of this folder to change, which takes its place on success; its key stays."""
+        key = json.loads((self.path / _STATE).read_text(encoding="utf-8"))["key"]
+        with self.replacing(key) as aside:
+            # What is changed in it is written aside and renamed, so that links do.
+            shutil.copytree(self.path, aside, dirs_exist_ok=True, copy_function=os.link)
+            (aside / _STATE).unlink()
+            yield aside
 
     @property
     def _former(self) -> Path:

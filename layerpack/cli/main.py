@@ -24,6 +24,7 @@ from layerpack.cli.passes import passes
 from layerpack.cli.schema import schema
 from layerpack.cli.serve import serve
 from layerpack.cli.size_report import size_report
+from layerpack.cli.verify import verify
 from layerpack.errors import BuildToolError, LayerpackError
 
 app = typer.Typer(
@@ -35,7 +36,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, lock, invoke, serve, size_report, explain, diff, passes, schema, doctor):
+commands = (build, lock, verify, invoke, serve)
+for command in (*commands, size_report, explain, diff, passes, schema, doctor):
     app.command()(command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -53,6 +53,14 @@ def print_report(report: SizeReport, format_: Format) -> None:
     if error is not None:
         # The table ends with the advice; JSON readers get it in one place more, for people.
         raise error if format_ is Format.JSON else LimitError(error.message, _ADVICE_ABOVE)
+
+
+def print_proof(report: SizeReport, verified: Mapping[str, Any], format_: Format) -> None:
+    """What was proven and measured of a build; `verified` is its manifest's record."""
+    if format_ is Format.JSON:
+        _print_json(verified)
+    else:
+        terminal.print_proof(report, _console())
 
 
 def print_diff(diff: ReportDiff, format_: Format) -> None:

@@ -57,6 +57,13 @@ def print_size_report(report: SizeReport, console: Console) -> None:
         console.print(Text(f"Note: {parts.clean(note)}"))
 
 
+def print_proof(report: SizeReport, console: Console) -> None:
+    """Print what a build's proof found: its line, the starts of the workloads, the imports."""
+    parts.print_indented(console, parts.capital(report.proof) + ".", 0)
+    _starts(report, console)
+    _imports(report, console)
+
+
 def _limits(report: SizeReport, console: Console) -> None:
     table = parts.new_table("Limit", parts.BARS, ">%", ">Used", ">Limit", ">Room")
     zips = [use for use in report.limits if use.kind == "zip"]
