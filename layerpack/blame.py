@@ -27,12 +27,13 @@ class Cause:
 def find_cause(
     before: Payload, steps: Sequence[Step], breaks: Callable[[Payload], bool]
 ) -> Cause | None:
-    """The first pass after which it `breaks`, and the file; None where the last payload does not.
+    """The first pass after which it `breaks`, and the file; None where the last payload does not,
+    or the one `before` them does.
 
     A file is the last of those, in their order by path, that it takes for the pass to break it; of
     files that break it each by itself, the first.
     """
-    if not steps or not breaks(steps[-1].payload):
+    if not steps or not breaks(steps[-1].payload) or breaks(before):
         return None
     payloads = [before, *(step.payload for step in steps)]
     # Whole before the one, broken after the other.

@@ -11,17 +11,19 @@ from typing import Any
 def difference(plain: bytes, packed: bytes, tolerance: float) -> str | None:
     """Where two answers (JSON) differ, and how; None where they are equal.
 
-    Numbers with a fraction may differ by `tolerance`, relative to the larger one (and to 1, where
-    both are smaller). Texts that are JSON themselves, as bodies of HTTP answers are, are compared
-    as such.
+    Numbers may differ by `tolerance`, relative to the larger one (and to 1, where both are
+    smaller), unless both are whole. Texts that hold JSON's objects or lists, as bodies of HTTP
+    answers do, are compared as such.
     """
     if plain == packed:
         return None
     try:
         pairs = _differences("answer", json.loads(plain), json.loads(packed), tolerance)
+        return next(pairs, None)
     except ValueError:
         return "the answers differ, and are not JSON"
-    return next(pairs, None)
+    except RecursionError:
+        return "the answers differ, and are nested too deep to tell where"
 
 
 def _differences(where: str, left: Any, right: Any, tolerance: float) -> Iterator[str]:
@@ -37,14 +39,22 @@ def _differences(where: str, left: Any, right: Any, tolerance: float) -> Iterato
         for number, (one, other) in enumerate(zip(left, right, strict=False)):
             yield from _differences(f"{where}[{number}]", one, other, tolerance)
     elif isinstance(left, str) and isinstance(right, str) and left != right:
-        try:
-            values = json.loads(left), json.loads(right)
-        except ValueError:
+        values = _structure(left), _structure(right)
+        if None in values:
             yield _told(where, left, right)
         else:
             yield from _differences(where, *values, tolerance)
     elif not _same(left, right, tolerance):
         yield _told(where, left, right)
+
+
+def _structure(text: str) -> Any:
+    """The object or list that a text holds; None for any other."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict | list) else None
 
 
 def _same(left: Any, right: Any, tolerance: float) -> bool:
@@ -54,9 +64,13 @@ def _same(left: Any, right: Any, tolerance: float) -> bool:
     if isinstance(left, numbers) and isinstance(right, numbers):
         if isinstance(left, int) and isinstance(right, int):
             return left == right
-        if math.isnan(left) or math.isnan(right):
-            return math.isnan(left) and math.isnan(right)
-        return left == right or abs(left - right) <= tolerance * max(1.0, abs(left), abs(right))
+        try:
+            one, other = float(left), float(right)
+        except OverflowError:
+            return left == right
+        if not math.isfinite(one) or not math.isfinite(other):
+            return one == other or (math.isnan(one) and math.isnan(other))
+        return one == other or abs(one - other) <= tolerance * max(1.0, abs(one), abs(other))
     return type(left) is type(right) and left == right
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -159,7 +159,10 @@ def open_front(
     waiting = [start()]
 
     def next_one() -> Environment:
-        return waiting.pop() if waiting else start()
+        # Two requests may come at once.
+        with suppress(IndexError):
+            return waiting.pop()
+        return start()
 
     pool = Pool(next_one, limit)
     try:

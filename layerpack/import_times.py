@@ -32,9 +32,11 @@ class _Node:
     below: list[_Node] = field(default_factory=list)
 
 
-def import_tree(text: str) -> tuple[ImportTime, ...]:
-    """The packages that took longest, each below the one that imported it first."""
+def import_tree(text: str, module: str = "") -> tuple[ImportTime, ...]:
+    """The packages that took longest, each below the one that imported it first: all of them, or
+    those that `module` imports."""
     waiting: dict[int, list[_Node]] = {}
+    roots: list[_Node] | None = None
     for line in text.splitlines():
         match = _LINE.match(line)
         if match is None:
@@ -43,7 +45,10 @@ def import_tree(text: str) -> tuple[ImportTime, ...]:
         depth = (len(match["name"]) - len(name)) // 2
         node = _Node(name.partition(".")[0], int(match["all"]), waiting.pop(depth + 1, []))
         waiting.setdefault(depth, []).append(node)
-    roots = waiting.get(0, [])
+        if name == module:
+            roots = node.below
+    if roots is None:
+        roots = waiting.get(0, [])
     least = _LEAST_SHARE * sum(node.microseconds for node in roots)
     return tuple(_shown(roots, "", 0, max(least, 1.0)))
 

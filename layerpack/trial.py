@@ -29,7 +29,8 @@ _IMPORTS: Final = Path(__file__).parent / "emulator" / "inside" / "imports.py"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ran:
-    """A workload in one tree: the answer's JSON, and the type of its error (empty without one).
+    """A workload in one tree: the answer's JSON, and the type of its error (empty without one);
+    the same of its second invocation (`again`, where there was one).
 
     What it took: milliseconds of initialisation (of the first workload in its environment; None
     for others), of the first and the second invocation; the most memory and what was read or
@@ -39,6 +40,8 @@ class Ran:
     name: str
     payload: str
     error_type: str
+    again: str | None
+    again_error: str
     init_ms: float | None
     first_ms: float
     second_ms: float | None
@@ -57,17 +60,22 @@ class Ran:
         }
 
     @property
+    def fails(self) -> bool:
+        """Whether one of its invocations failed."""
+        return bool(self.error_type or self.again_error)
+
+    @property
     def failure(self) -> str:
         """The handler's error, with the line of the function that it comes from."""
         try:
-            error = json.loads(self.payload)
+            error = json.loads(self.payload if self.error_type else self.again or "")
             lines = [" ".join(line.split()) for line in error.get("stackTrace") or ()]
             # The function's own last line tells its author more than the depth of a library.
             own = [line for line in lines if "/task/" in line] or lines
             where = f" ({own[-1]})" if own else ""
             return f"{error['errorType']}: {error['errorMessage']}{where}"
         except (ValueError, KeyError, TypeError, AttributeError):
-            return self.error_type
+            return self.error_type or self.again_error
 
 
 class Trial:
@@ -98,6 +106,11 @@ class Trial:
         """What names the Python that runs, for keys, once something ran."""
         return self._isolator.python()
 
+    @property
+    def client(self) -> str:
+        """What names AWS's client and what comes with it, for keys."""
+        return self._client.parent.name
+
     def failing(self, trees: Trees, modules: list[str]) -> dict[str, str]:
         """The modules that do not import, each with the reason. Raises VerificationError."""
         task = self._scratch / "imports"
@@ -123,25 +136,35 @@ class Trial:
     def ran(
         self, trees: Trees, *, only: str = "", variables: Mapping[str, str] | None = None
     ) -> list[Ran]:
-        """Every workload, invoked twice in one environment, or only one, invoked once."""
+        """Every workload, or only one, each invoked twice in one environment."""
         settings = replace(_SETTINGS, variables=variables or {})
         return self._invoked(trees, settings, only=only)
 
     def with_memory(self, trees: Trees, memory_mb: int) -> Ran:
         """The first workload with the memory of a function's, and the processor that it brings."""
         settings = replace(_SETTINGS, memory_mb=memory_mb, processors=memory_mb / MB_A_PROCESSOR)
-        (ran,) = self._invoked(trees, settings, only=next(iter(self.workloads)), twice=True)
+        (ran,) = self._invoked(trees, settings, only=next(iter(self.workloads)))
         return ran
 
     def imports(self, trees: Trees) -> tuple[ImportTime, ...]:
         """What the function imports, and how long that takes."""
         settings = replace(_SETTINGS, variables={"PYTHONPROFILEIMPORTTIME": "1"})
         self._invoked(trees, settings, only=next(iter(self.workloads)))
-        return import_tree(self._printed.decode(errors="replace"))
+        assert self._recipe.function is not None  # noqa: S101 (workloads need one)
+        module = self._recipe.function.handler.rpartition(".")[0]
+        return import_tree(self._printed.decode(errors="replace"), module)
 
-    def _invoked(
-        self, trees: Trees, settings: Settings, *, only: str = "", twice: bool = False
-    ) -> list[Ran]:
+    def initialises(self, trees: Trees) -> str:
+        """Have the function imported, with no event of its own: why that fails, empty if not."""
+        assert self._recipe.function is not None  # noqa: S101
+        handler = self._recipe.function.handler
+        environment = self._environment(trees, handler, _SETTINGS)
+        try:
+            return environment.initialise()
+        finally:
+            environment.close()
+
+    def _invoked(self, trees: Trees, settings: Settings, *, only: str = "") -> list[Ran]:
         assert self._recipe.function is not None  # noqa: S101 (workloads need one)
         ran = []
         environment = self._environment(trees, self._recipe.function.handler, settings)
@@ -149,8 +172,8 @@ class Trial:
             for name, event in self.workloads.items():
                 if only in ("", name):
                     first = environment.invoke(event)
-                    again = not first.error_type and (twice or not only)
-                    ran.append(_ran(name, first, environment.invoke(event) if again else None))
+                    again = None if first.error_type else environment.invoke(event)
+                    ran.append(_ran(name, first, again))
         finally:
             environment.close()
         return ran
@@ -174,9 +197,11 @@ def _ran(name: str, first: Invocation, second: Invocation | None) -> Ran:
         name=name,
         payload=first.payload.decode(errors="replace"),
         error_type=first.error_type,
+        again=second.payload.decode(errors="replace") if second else None,
+        again_error=second.error_type if second else "",
         init_ms=first.init_ms,
         first_ms=first.duration_ms,
-        second_ms=second.duration_ms if second else None,
+        second_ms=second.duration_ms if second and not second.error_type else None,
         memory_mb=max(first.memory_mb, last.memory_mb),
         read_mb=round(last.read_bytes / 1e6, 1),
     )

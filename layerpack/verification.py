@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -26,7 +25,7 @@ from layerpack.trial import Ran, Trial
 
 _NO_MODULES: Final = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
 # Of what is kept of the plain install's runs.
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +132,7 @@ class _Proof:
 
     def _workloads(self, packed: Trees) -> dict[str, Any]:
         if not self._recipe.workloads or self._built.function is None:
+            self._initialised(packed)
             return {"workloads": [], "levels": [], "imports": [], "memory": []}
         self._events.step("verifying: running the workloads on the layers")
         ours = self._trial.ran(packed)
@@ -176,16 +176,35 @@ class _Proof:
         VerificationError for what differs by more than it may."""
         compared = []
         for one, other in zip(ours, plain, strict=True):
-            problem = self._problem(one, other)
-            if problem and other.error_type:
+            known = other
+            if self._problem(one, known):
+                # What is known may be of another time or processor.
+                (known,) = self._trial.ran(self._plain(), only=one.name, variables=settings)
+            problem = self._problem(one, known)
+            if problem and known.fails:
                 raise VerificationError(
-                    f"workload {one.name} fails on the plain install as well: {other.failure}",
-                    _advice(other),
+                    f"workload {one.name} fails on the plain install as well: {known.failure}",
+                    _advice(known),
                 )
             if problem:
-                self._raise_workload(one.name, problem, other, settings)
-            compared.append((one, other, one.payload == other.payload))
+                self._raise_workload(one.name, problem, known, settings)
+            compared.append((one, known, not self._differs(one, known, 0.0)))
         return compared
+
+    def _initialised(self, packed: Trees) -> None:
+        """Without workloads the function's import is all that can be tried."""
+        problem = self._trial.initialises(packed) if self._built.function is not None else ""
+        if not problem:
+            return
+        if self._trial.initialises(self._plain()):
+            # It may need variables that only its configuration on Lambda has.
+            self._events.warn(f"the function does not import, nor in a plain install: {problem}")
+            return
+
+        def breaks(payload: Payload) -> bool:
+            return bool(self._trial.initialises(self._tried(payload)))
+
+        self._raise(f"the function does not import any more: {problem}", self._cause(breaks))
 
     def _ran_plain(self, settings: Mapping[str, str]) -> list[Ran]:
         def run() -> list[dict[str, Any]]:
@@ -194,17 +213,32 @@ class _Proof:
         return [Ran(**one) for one in self._of_plain(f"answers {dict(settings)}", run)]
 
     def _problem(self, packed: Ran, plain: Ran) -> str:
-        if packed.error_type:
+        if packed.fails:
             return packed.failure
-        if plain.error_type:
+        if plain.fails:
             return plain.failure
-        tolerance = self._recipe.verify.tolerance
-        return difference(plain.payload.encode(), packed.payload.encode(), tolerance) or ""
+        return self._differs(packed, plain, self._recipe.verify.tolerance)
+
+    @staticmethod
+    def _differs(packed: Ran, plain: Ran, tolerance: float) -> str:
+        """How the answers differ, the second ones too; empty where they do not."""
+        pairs = ((plain.payload, packed.payload), (plain.again or "", packed.again or ""))
+        found = (difference(one.encode(), other.encode(), tolerance) for one, other in pairs)
+        return next((text for text in found if text), "")
 
     def _raise_workload(
         self, name: str, problem: str, plain: Ran, settings: Mapping[str, str]
     ) -> None:
         self._events.step(f"looking for what changes the answer of workload {name}")
+        (again,) = self._trial.ran(self._plain(), only=name, variables=settings)
+        if changing := self._problem(again, plain):
+            raise VerificationError(
+                f"workload {name}: the answer changes from run to run, also in the plain install: "
+                f"{changing}",
+                "Let the function answer the same each time (seed what is random, leave times and "
+                "identifiers out), allow numbers to differ (verify.tolerance), or build with "
+                "--no-verify.",
+            )
 
         def breaks(payload: Payload) -> bool:
             trees = self._tried(payload)
@@ -248,13 +282,16 @@ class _Proof:
         events = {k: v.decode(errors="replace") for k, v in self._trial.workloads.items()}
         handler = self._recipe.function.handler if self._recipe.function else ""
         key = (
-            *(_FORMAT, what, entries, function, handler, events, version),
-            *(self._trial.isolation, os.cpu_count()),
+            *(_FORMAT, what, entries, function, self._recipe.name, handler, events, version),
+            # What the answers of numeric code may depend on, and what else the function may import.
+            *(self._trial.isolation, sorted(self._trial.processor), self._trial.client),
         )
         kept = self._cache.read_note("plain", *key)
         if kept is None:
             kept = run()
-            failed = isinstance(kept, list) and any(one.get("error_type") for one in kept)
+            failed = isinstance(kept, list) and any(
+                one.get("error_type") or one.get("again_error") for one in kept
+            )
             if not failed:
                 self._cache.write_note(kept, "plain", *key)
         return kept

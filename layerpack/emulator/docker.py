@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import struct
 import threading
@@ -168,7 +169,7 @@ class DockerRunning:
     def wait(self) -> int:
         """See sandbox.Running."""
         self._thread.join()
-        return 128 + 9 if self._code is None else self._code
+        return -signal.SIGKILL if self._code is None else self._code
 
     def kill(self) -> None:
         """See sandbox.Running."""
@@ -194,7 +195,7 @@ class DockerRunning:
             pass
         finally:
             if self._code is None:
-                self._code = 128 + 9
+                self._code = -signal.SIGKILL
                 with suppress(OSError):
                     os.write(self._printed, self._said)
             self._started.set()

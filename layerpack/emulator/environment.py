@@ -117,6 +117,20 @@ class Environment:
         self._report(invocation, fatal=answer.fatal)
         return invocation
 
+    def initialise(self) -> str:
+        """Wait until the handler is imported, as before the first event: why that fails, as
+        `ImportError: no such module`; empty where it does not."""
+        assert self._life is not None  # noqa: S101
+        message = self._life.wait(self._life.began + self._settings.timeout)
+        if message is None:
+            return "it does not come to an end"
+        if message.kind == "ready":
+            return ""
+        if message.kind == "init error":
+            error = json.loads(message.body)
+            return f"{error.get('errorType')}: {error.get('errorMessage')}"
+        return _exit_reason(self._life.code)
+
     @property
     def log_tail(self) -> bytes:
         """The last 4 KB of the log, since the last invocation began."""
@@ -149,12 +163,15 @@ class Environment:
         if self._life is not None:
             self._is_new = False
             message = self._life.wait(self._life.began + INIT_SECONDS)
-            init_ms = (time.monotonic() - self._life.began) * 1000
-            if message is not None and message.kind == "ready":
+            # It may have been over long before somebody asked.
+            ended = time.monotonic() if message is None else message.at
+            init_ms = (ended - self._life.began) * 1000
+            in_time = init_ms <= INIT_SECONDS * 1000
+            if message is not None and message.kind == "ready" and in_time:
                 self._life.output.flush()
                 self._say(begins)
                 return None, init_ms
-            status = "timeout" if message is None else "error"
+            status = "timeout" if message is None or not in_time else "error"
             self._life.end()
             self._say(
                 f"INIT_REPORT Init Duration: {init_ms:.2f} ms\tPhase: init\tStatus: {status}\n"
@@ -181,26 +198,24 @@ class Environment:
             )
         )
         message = life.wait(deadline)
+        # A client whose connection broke asks once more.
+        while message is not None and message.kind == "ready":
+            message = life.wait(deadline)
         if message is None or message.kind in ("ended", "init error"):
             return self._failed(life, request, message)
-        # What is ready for the next event is that of the next invocation to find.
-        if message.kind == "response":
-            self._await_ready(life, deadline)
-            return _Answer(payload=message.body)
-        if message.kind == "error":
-            self._await_ready(life, deadline)
-            return _Answer(payload=message.body, error_type=message.error_type or _type(message))
-        text = (
-            "Response payload size exceeded maximum allowed payload size "
-            f"({LARGEST_PAYLOAD} bytes)."
-        )
-        return _described("Function.ResponseSizeTooLarge", text, fatal=True)
-
-    def _await_ready(self, life: _Life, deadline: float) -> None:
-        """The invocation lasts until the client asks for the next event, as on Lambda."""
-        message = life.wait(deadline)
-        if message is None or message.kind != "ready":
-            life.kill("it did not ask for the next event")
+        if message.kind == "too large":
+            text = (
+                "Response payload size exceeded maximum allowed payload size "
+                f"({LARGEST_PAYLOAD} bytes)."
+            )
+            return _described("Function.ResponseSizeTooLarge", text, fatal=True)
+        # The invocation lasts until the client asks for the next event, as on Lambda.
+        after = life.wait(deadline)
+        if after is None:
+            return self._failed(life, request, None)
+        error_type = _type(message) if message.kind == "error" else ""
+        fatal = after.kind != "ready"
+        return _Answer(payload=message.body, error_type=error_type, fatal=fatal)
 
     def _failed(self, life: _Life, request: Request, message: Message | None) -> _Answer:
         if message is None:
@@ -244,7 +259,7 @@ class Environment:
         ]
         if invocation.init_ms is not None:
             parts.append(f"Init Duration: {invocation.init_ms:.2f} ms")
-        if fatal:
+        if fatal and invocation.error_type:
             timed_out = invocation.error_type == "Sandbox.Timedout"
             parts.append("Status: timeout" if timed_out else "Status: error")
             if not timed_out:
@@ -258,7 +273,11 @@ class Environment:
         with self._tail_lock:
             self._tail += data[-_TAIL_BYTES:]
             del self._tail[:-_TAIL_BYTES]
-        self._sink(data)
+        try:
+            self._sink(data)
+        except OSError:
+            # Whoever read it has gone; the function goes on all the same.
+            self._sink = _nobody
 
 
 class _Life:
@@ -311,6 +330,10 @@ class _Life:
         self.api.messages.put(Message(kind="ended"))
 
 
+def _nobody(data: bytes) -> None:
+    """A log that nobody reads."""
+
+
 def _described(kind: str, text: str, *, fatal: bool) -> _Answer:
     payload = json.dumps({"errorType": kind, "errorMessage": text}).encode()
     return _Answer(payload=payload, error_type=kind, fatal=fatal)
@@ -328,10 +351,9 @@ def _type(message: Message) -> str:
 
 def _exit_reason(code: int) -> str:
     """How a process ended, in Lambda's words."""
-    number = -code if code < 0 else code - 128
-    if number > 0:
-        name = signal.strsignal(number)
-        return f"Runtime exited with error: signal: {(name or str(number)).lower()}"
+    if code < 0:
+        name = signal.strsignal(-code) or str(-code)
+        return f"Runtime exited with error: signal: {name.lower()}"
     if code == 0:
         return "Runtime exited without providing a reason"
     return f"Runtime exited with error: exit status {code}"

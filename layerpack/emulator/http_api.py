@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -63,7 +63,9 @@ class _Server(ThreadingHTTPServer):
     function: str
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """A client that went away is no news; all else is a bug."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -103,13 +105,16 @@ class _Handler(BaseHTTPRequestHandler):
         elif problem := _json_problem(body):
             text = f"Could not parse request body into json: {problem}"
             self._fail(400, "InvalidRequestContentException", text)
+        elif (context := self._client_context()) is None:
+            text = "Client context must be a valid Base64-encoded JSON object."
+            self._fail(400, "InvalidRequestContentException", text)
         elif kind == "DryRun":
             self._send(HttpResponse(status=204, headers=(), body=b""))
         elif kind == "Event":
-            threading.Thread(target=self._answered, args=(body or b"{}",), daemon=True).start()
+            self.server.pool.later(body or b"{}", context)
             self._send(HttpResponse(status=202, headers=(), body=b""))
         else:
-            answer, log = self._answered(body or b"{}", self._client_context())
+            answer, log = self._answered(body or b"{}", context)
             if answer is not None:
                 self._send(_invoke_response(answer, log, self.headers.get("X-Amz-Log-Type", "")))
             else:
@@ -125,10 +130,13 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self._message(413, "Request Entity Too Large")
             return
-        event = event_of(
-            self.command, self.path, self.headers.items(), body, self.client_address[0]
-        )
-        answer, _ = self._answered(json.dumps(event).encode())
+        event = json.dumps(
+            event_of(self.command, self.path, self.headers.items(), body, self.client_address[0])
+        ).encode()
+        if len(event) > LARGEST_EVENT:
+            self._message(413, "Request Entity Too Large")
+            return
+        answer, _ = self._answered(event)
         if answer is None:
             self._message(429, "Too Many Requests")
         elif answer.error_type:
@@ -136,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             try:
                 self._send(response_of(answer.payload))
-            except (ValueError, TypeError, AttributeError):
+            except ValueError:
                 self._message(500, "Internal Server Error")
 
     def _answered(self, event: bytes, client_context: str = "") -> tuple[Invocation | None, bytes]:
@@ -148,17 +156,18 @@ class _Handler(BaseHTTPRequestHandler):
         except TooManyError:
             return None, b""
 
-    def _client_context(self) -> str:
-        """JSON, which comes in base64; empty where there is none."""
+    def _client_context(self) -> str | None:
+        """JSON that a header can carry, which comes in base64; empty where there is none, and None
+        for what is no JSON."""
         text = self.headers.get("X-Amz-Client-Context", "")
         try:
-            return base64.b64decode(text).decode()
-        except ValueError:
-            return ""
+            return json.dumps(json.loads(base64.b64decode(text, validate=True))) if text else ""
+        except (ValueError, RecursionError):
+            return None
 
     def _body(self) -> bytes | None:
         """The request's body; None for one that is larger than an event may be."""
-        size = int(self.headers.get("Content-Length") or 0)
+        size = int(text) if (text := self.headers.get("Content-Length") or "0").isdigit() else 0
         if size <= LARGEST_EVENT:
             return self.rfile.read(size)
         # Read all the same, or the client would get a broken connection for an answer.
@@ -183,11 +192,19 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in response.headers:
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
-        if response.status != 204:
+        # These have no body ("HTTP Semantics", RFC 9110, 15.3.5 and 15.4.5).
+        bare = response.status in (204, 304)
+        if not bare:
             self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and not bare:
             self.wfile.write(response.body)
+
+    def handle_expect_100(self) -> bool:
+        """Answered at once: the client waits for it with the body."""
+        going_on = super().handle_expect_100()
+        self.wfile.flush()
+        return going_on
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
         """The function's own log tells of its requests."""

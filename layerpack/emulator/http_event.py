@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _STAGE: Final = "$default"
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _TEXT: Final = ("text/", "application/json", "application/xml", "application/javascript")
 
 
@@ -86,18 +89,30 @@ def event_of(
 def response_of(payload: bytes) -> HttpResponse:
     """The response for a handler's answer (JSON): a description of one if it has a `statusCode`,
     else a JSON body. Raises ValueError for a description that API Gateway would not take."""
+    try:
+        return _response(payload)
+    except (TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _response(payload: bytes) -> HttpResponse:
     answer = json.loads(payload)
     if not isinstance(answer, dict) or "statusCode" not in answer:
         body = answer.encode() if isinstance(answer, str) else payload
         kind = ("content-type", "application/json")
         return HttpResponse(status=200, headers=(kind,), body=body)
     status = int(answer["statusCode"])
-    if not 100 <= status <= 599:
+    if not 200 <= status <= 599:
         raise ValueError(f"statusCode {status}")
     headers = [(str(name), str(value)) for name, value in (answer.get("headers") or {}).items()]
-    if any("\n" in text or "\r" in text for pair in headers for text in pair):
-        raise ValueError("a header has several lines")
-    headers += [("set-cookie", str(cookie)) for cookie in answer.get("cookies") or ()]
+    cookies = answer.get("cookies") or []
+    if not isinstance(cookies, list):
+        raise ValueError("cookies are no list")
+    headers += [("set-cookie", str(cookie)) for cookie in cookies]
+    for name, value in headers:
+        # RFC 9110, 5.1 and 5.5; what is beyond Latin-1 cannot be sent.
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ValueError(f"the header {name!r} cannot be sent")
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(("content-type", "text/plain;charset=UTF-8"))
     text = answer.get("body") or ""

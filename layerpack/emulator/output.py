@@ -22,17 +22,21 @@ class Output:
         self._pipe = pipe
         self._sink = sink
         self._asks, self._asked = os.pipe()
-        self._flushed = threading.Event()
+        self._lock = threading.Lock()
+        self._over = False
+        self._flushes: list[threading.Event] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def flush(self) -> None:
         """Return when all that is in the pipe by now has gone to the sink."""
-        if not self._thread.is_alive():
-            return
-        self._flushed.clear()
-        os.write(self._asked, b".")
-        self._flushed.wait()
+        flushed = threading.Event()
+        with self._lock:
+            if self._over:
+                return
+            self._flushes.append(flushed)
+            os.write(self._asked, b".")
+        flushed.wait()
 
     def close(self) -> None:
         """Return when the pipe's other end is closed, and all of it has gone to the sink; or soon
@@ -54,12 +58,16 @@ class Output:
                     if self._asks in ready:
                         os.read(self._asks, 1)
                         self._read(self._waiting())
-                        self._flushed.set()
+                        with self._lock:
+                            self._flushes.pop(0).set()
                     elif not self._read(_CHUNK):
                         return
         finally:
             # Nobody may wait for a thread that has ended.
-            self._flushed.set()
+            with self._lock:
+                self._over = True
+                for flushed in self._flushes:
+                    flushed.set()
 
     def _waiting(self) -> int:
         """Bytes in the pipe."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from layerpack.emulator.environment import Environment
@@ -24,6 +25,9 @@ class Pool:
         self._all: set[Environment] = set()
         self._starting = 0
         self._closed = False
+        # In the order in which they came; one thread an environment would do no more.
+        self._queued = ThreadPoolExecutor(max_workers=limit)
+        self._freed = threading.Event()
 
     @contextmanager
     def environment(self) -> Iterator[Environment]:
@@ -31,8 +35,30 @@ class Pool:
         environment = self._take()
         try:
             yield environment
-        finally:
-            self._give(environment)
+        except BaseException:
+            with self._lock:
+                self._all.discard(environment)
+                self._freed.set()
+            environment.close()
+            raise
+        self._give(environment)
+
+    def later(self, event: bytes, client_context: str) -> None:
+        """Have an event answered once an environment has time; nobody hears of the answer."""
+        self._queued.submit(self._answer, event, client_context)
+
+    def _answer(self, event: bytes, client_context: str) -> None:
+        while True:
+            with self._lock:
+                self._freed.clear()
+            try:
+                with self.environment() as environment:
+                    environment.invoke(event, client_context)
+                return
+            except TooManyError:
+                if self._closed:
+                    return
+                self._freed.wait()
 
     def close(self) -> None:
         """End all of them; those that are busy give an error."""
@@ -40,6 +66,8 @@ class Pool:
             self._closed = True
             idle, self._idle = self._idle, []
             every, self._all = self._all, set()
+            self._freed.set()
+        self._queued.shutdown(wait=False, cancel_futures=True)
         for environment in every - set(idle):
             environment.interrupt()
         for environment in idle:
@@ -66,5 +94,6 @@ class Pool:
         with self._lock:
             if not self._closed:
                 self._idle.append(environment)
+                self._freed.set()
                 return
         environment.close()

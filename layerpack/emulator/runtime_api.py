@@ -10,8 +10,10 @@ import json
 import queue
 import re
 import socket
+import sys
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Literal
 
@@ -41,13 +43,15 @@ class Message:
     """What the client said: that it is `ready` for a request (`next`), or how one ended; or that
     its process has `ended`.
 
-    `body` is JSON as it came; `error_type` as its header has it.
+    `body` is JSON as it came; `error_type` as its header has it; `at` is when, by the monotonic
+    clock.
     """
 
     kind: Literal["ready", "response", "error", "init error", "too large", "ended"]
     request: str = ""
     body: bytes = b""
     error_type: str = ""
+    at: float = field(default_factory=time.monotonic)
 
 
 class RuntimeApi:
@@ -55,6 +59,7 @@ class RuntimeApi:
 
     def __init__(self, listener: socket.socket) -> None:
         self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.current = ""
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._server = _Server(listener, self)
         self._thread = threading.Thread(
@@ -64,6 +69,7 @@ class RuntimeApi:
 
     def give(self, request: Request) -> None:
         """Answer the client's `next` with a request."""
+        self.current = request.id
         self._requests.put(request)
 
     def next_request(self) -> Request | None:
@@ -89,7 +95,9 @@ class _Server(ThreadingHTTPServer):
         self.api = api
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed in the middle of a request is no news."""
+        """A client that was killed in the middle of a request is no news; all else is a bug."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -126,6 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
             message = Message(kind="init error", body=body or b"", error_type=error_type)
         elif match is None:
             self._answer(404, _problem("ResourceNotFound", self.path))
+            return
+        elif match["request"] != self.server.api.current:
+            self._answer(400, _problem("InvalidRequestID", "Invalid request ID"))
             return
         elif body is None:
             message = Message(kind="too large", request=match["request"])

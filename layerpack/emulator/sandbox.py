@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +42,21 @@ LIBRARY_PATH: Final = (
 )
 _SEARCH_PATH: Final = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 #: Of a host's file system, what programs and libraries need, and nobody's own files.
-_HOST_FOLDERS: Final = ("/usr", "/etc", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
+_HOST_FOLDERS: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
+#: Of /etc, what they look up; its other files may hold secrets, and layerpack may run as root.
+_HOST_SETTINGS: Final = (
+    *("alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts"),
+    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf"),
+    *("os-release", "pki/ca-trust", "pki/tls/certs", "pki/tls/cert.pem", "pki/tls/openssl.cnf"),
+    *("protocols", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf", "ssl/cert.pem"),
+)
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _START_SECONDS: Final = 10.0
+_SCRATCH: Final = "layerpack-sandbox-"
 # Nothing of the machine's or the user's but the standard library.
 _BARE: Final = ("-I", "-S", "-B")
+
+_STARTER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandboxes")
 
 Isolation = Literal["docker", "namespaces", "bubblewrap", "process"]
 #: Those of this machine's own that isolate, the best first.
@@ -112,7 +123,8 @@ class Running(Protocol):
 
 
 class RunningProcess:
-    """A sandbox (see Running) whose process is one of this machine's."""
+    """A sandbox (see Running) whose process is one of this machine's; with `as_shells` it adds 128
+    to a signal's number."""
 
     def __init__(
         self,
@@ -120,12 +132,15 @@ class RunningProcess:
         listener: socket.socket,
         scratch: tempfile.TemporaryDirectory[str],
         settings: Settings,
+        *,
+        as_shells: bool = False,
     ) -> None:
         assert process.stdout is not None  # noqa: S101
         self.output = process.stdout
         self.listener = listener
         self.out_of_memory = False
         self._process = process
+        self._as_shells = as_shells
         self._scratch = scratch
         self._watch = MemoryWatch(process.pid, settings.memory_mb * 2**20, self._limit)
         self._share: ProcessorShare | None = None
@@ -139,11 +154,17 @@ class RunningProcess:
 
     def wait(self) -> int:
         """See Running."""
-        return self._process.wait()
+        code = self._process.wait()
+        if self._as_shells and code - 128 in set(signal.Signals):
+            return 128 - code
+        return code
 
     def kill(self) -> None:
         """See Running; without namespaces, what left the process's group may go on."""
         # In namespaces the group's first is process 1's parent, and all else ends with it.
+        if self._process.returncode is not None:
+            # Its number may be another's by now.
+            return
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -166,7 +187,8 @@ class CannotIsolateError(Exception):
 
 def start(program: Program, settings: Settings, isolation: Isolation) -> Running:
     """Start the function's process. Raises CannotIsolateError, and BuildToolError."""
-    scratch = tempfile.TemporaryDirectory(prefix="layerpack-")
+    _sweep()
+    scratch = tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
         if isolation == "namespaces":
             return _isolated(program, settings, scratch)
@@ -179,6 +201,14 @@ def start(program: Program, settings: Settings, isolation: Isolation) -> Running
     except BaseException:
         scratch.cleanup()
         raise
+
+
+def _sweep() -> None:
+    """Remove the folders of layerpacks that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        number = path.name.removeprefix(_SCRATCH).partition("-")[0]
+        if number.isdigit() and not Path("/proc", number).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _isolated(
@@ -211,7 +241,9 @@ def _isolated(
             process.kill()
     if descriptors:
         listener = socket.socket(fileno=descriptors[0])
-        return RunningProcess(process, listener, scratch, settings)
+        return RunningProcess(
+            process, listener, scratch, settings, as_shells=bubblewrap is not None
+        )
     output, _ = process.communicate()
     try:
         reason = str(json.loads(text)["error"])
@@ -228,6 +260,7 @@ def _specification(program: Program, settings: Settings, scratch: Path) -> dict[
     prefix = program.interpreter.resolve().parent.parent
     binds = [
         *((name, name) for name in _HOST_FOLDERS if _is_own_folder(name)),
+        *((f"/etc/{n}", f"/etc/{n}") for n in _HOST_SETTINGS if Path("/etc", n).exists()),
         (str(prefix), "/var/lang"),
         (str(program.client), "/var/runtime"),
         (str(program.opt), "/opt"),
@@ -255,7 +288,7 @@ def _specification(program: Program, settings: Settings, scratch: Path) -> dict[
         "network": settings.network,
         "uid": USER,
         "gid": GROUP,
-        "command": [f"/var/lang/bin/{program.interpreter.name}", *bootstrap_of(program)],
+        "command": [f"/var/lang/bin/{program.interpreter.name}", "-S", *bootstrap_of(program)],
         **surroundings(program, settings),
     }
 
@@ -290,7 +323,11 @@ def _as_process(
     program: Program, settings: Settings, scratch: tempfile.TemporaryDirectory[str]
 ) -> Running:
     listener = socket.create_server(("127.0.0.1", 0))
-    task, opt, client = program.task, program.opt, program.client
+    # Copies: what it changes of them is nobody else's.
+    folders = {"task": program.task, "opt": program.opt, "runtime": program.client}
+    for name, folder in folders.items():
+        shutil.copytree(folder, Path(scratch.name) / name)
+    task, opt, client = (Path(scratch.name) / name for name in folders)
     libraries = (client, client / "lib", task, task / "lib", opt / "lib")
     tmp = Path(scratch.name) / "tmp"
     tmp.mkdir()
@@ -338,7 +375,7 @@ def _popen(
     folder: Path,
     pass_fds: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
-    try:
+    def started() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [str(argument) for argument in arguments],
             env=dict(environment),
@@ -350,5 +387,10 @@ def _popen(
             # Ctrl-C is ours to handle.
             start_new_session=True,
         )
+
+    try:
+        # A sandbox ends with the thread that started it (prctl(2), PR_SET_PDEATHSIG), and those
+        # that serve requests end with their connections.
+        return _STARTER.submit(started).result()
     except OSError as error:
         raise BuildToolError(f"{arguments[0]} cannot be started: {error.strerror}") from None

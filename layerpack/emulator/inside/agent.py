@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -34,6 +35,7 @@ from layerpack.emulator.processor import ProcessorShare
 CONTROL, OUTPUT, FIRST = 0, 1, 2
 HEAD = struct.Struct(">II")
 CHUNK = 1 << 16
+FILES = 1024
 
 
 def receive(size: int) -> bytes:
@@ -75,7 +77,7 @@ class Agent:
         }
         self.process = subprocess.Popen(
             # Without the distributions of the image's Python, which the runtime does not have.
-            [sys.executable, "-S", "-B", *order["arguments"]],
+            [sys.executable, "-S", *order["arguments"]],
             env=environment,
             cwd=order["folder"],
             stdin=subprocess.DEVNULL,
@@ -83,6 +85,8 @@ class Agent:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        # Lambda's quota of file descriptors.
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
         assert self.process.stdout is not None  # noqa: S101
         self.output = self.process.stdout.fileno()
         os.set_blocking(self.output, False)

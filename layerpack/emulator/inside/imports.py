@@ -11,13 +11,15 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import selectors
+import select
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+#: What a child says that has imported its module; a reason cannot begin so.
+IMPORTED = b"\0"
 _LONGEST = 2000
 
 
@@ -38,30 +40,30 @@ def failures(modules: list[str], at_once: int, seconds: float) -> dict[str, str]
     waiting = list(modules)
     failed: dict[str, str] = {}
     running: dict[int, tuple[str, int, float, bytearray]] = {}
-    with selectors.DefaultSelector() as selector:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                module = waiting.pop(0)
-                pipe, child = start(module)
-                running[pipe] = (module, child, time.monotonic() + seconds, bytearray())
-                selector.register(pipe, selectors.EVENT_READ)
-            for key, _ in selector.select(0.2):
-                pipe = key.fd
-                module, child, until, said = running[pipe]
-                if data := os.read(pipe, 65536):
-                    said += data
-                    continue
-                selector.unregister(pipe)
-                os.close(pipe)
-                del running[pipe]
-                reason = ended(child, bytes(said))
-                if reason:
-                    failed[module] = reason
-            now = time.monotonic()
-            for _, child, until, said in running.values():
-                if now > until:
-                    said[:] = b"it does not come to an end"
-                    os.kill(child, signal.SIGKILL)
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            module = waiting.pop(0)
+            pipe, child = start(module)
+            running[pipe] = (module, child, time.monotonic() + seconds, bytearray())
+        readable, _, _ = select.select(list(running), [], [], 0.02)
+        for pipe in readable:
+            running[pipe][3].extend(os.read(pipe, 65536))
+        for pipe, (module, child, until, said) in list(running.items()):
+            # Not the pipe's end: what the child started may live on, and keep it open.
+            done, status = os.waitpid(child, os.WNOHANG)
+            late = not done and time.monotonic() > until
+            if late:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            if not done and not late:
+                continue
+            while select.select([pipe], [], [], 0)[0] and (data := os.read(pipe, 65536)):
+                said.extend(data)
+            os.close(pipe)
+            del running[pipe]
+            reason = "it does not come to an end" if late else told(status, bytes(said))
+            if reason:
+                failed[module] = reason
     return failed
 
 
@@ -78,6 +80,7 @@ def start(module: str) -> tuple[int, int]:
         # What it starts, and leaves behind, must not keep the pipe.
         os.set_inheritable(theirs, False)
         importlib.import_module(module)
+        os.write(theirs, IMPORTED)
         status = 0
     except BaseException as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
@@ -88,11 +91,13 @@ def start(module: str) -> tuple[int, int]:
         os._exit(status)
 
 
-def ended(child: int, said: bytes) -> str:
-    """Why the child failed; empty where it did not."""
-    _, status = os.waitpid(child, 0)
+def told(status: int, said: bytes) -> str:
+    """Why a child failed that ended so; empty where it did not."""
+    if said == IMPORTED and status == 0:
+        return ""
+    said = said.removeprefix(IMPORTED)
     if os.WIFSIGNALED(status) and not said:
         return f"it ends the process: {signal.strsignal(os.WTERMSIG(status))}"
-    if status and not said:
+    if not said:
         return f"it ends the process with {os.WEXITSTATUS(status)}"
     return said.decode(errors="replace")

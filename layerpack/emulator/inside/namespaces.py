@@ -22,10 +22,13 @@ import ctypes
 import fcntl
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +43,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 # statvfs(3) gives the flags of a mount, which a user namespace may not take from it.
 KEPT = {2: MS_NOSUID, 4: MS_NODEV, 8: MS_NOEXEC, 1024: MS_NOATIME, 2048: MS_NODIRATIME}
 FAILED = 125
+FILES = 1024
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -103,6 +107,16 @@ def read_only(target: str, also: int = 0) -> None:
     mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept | also)
 
 
+def mounts_at(path: str) -> list[str]:
+    """A mount and those below it, by proc(5)'s mountinfo (which escapes blanks)."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    points = [
+        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
+        for line in lines.splitlines()
+    ]
+    return [path, *(point for point in points if point.startswith(path + "/"))]
+
+
 def place(root: Path, target: str, *, folder: bool) -> Path:
     """An empty folder or file at `target` below `root`, to mount something on."""
     path = root / target.lstrip("/")
@@ -127,7 +141,8 @@ def build_root(specification: dict[str, Any]) -> None:
     for source, target in specification["binds"]:
         path = str(place(root, target, folder=Path(source).is_dir()))
         mount(source, path, None, MS_BIND | MS_REC)
-        read_only(path)
+        for one in mounts_at(path):
+            read_only(one)
     for name in specification["devices"]:
         path = str(place(root, f"/dev/{name}", folder=False))
         mount(f"/dev/{name}", path, None, MS_BIND)
@@ -158,6 +173,10 @@ def enter_root(root: str) -> None:
 def start(specification: dict[str, Any], port: int) -> NoReturn:
     """Become the program, without a capability."""
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Lambda's quota of file descriptors.
+    most = min(FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.chdir(specification["folder"])
     environment = {
         name: value.replace("PORT", str(port)) if name in specification["with_port"] else value
@@ -168,15 +187,34 @@ def start(specification: dict[str, Any], port: int) -> NoReturn:
     os.execve(command[0], command, environment)  # noqa: S606
 
 
-def wait_for(child: int) -> NoReturn:
-    """As process 1: end as the program does, after all that it left behind."""
+def wait_for(child: int, told: int) -> NoReturn:
+    """As process 1: end when the program does, with all that it left behind, and tell its status.
+
+    Process 1 cannot kill itself as the program was killed.
+    """
     while True:
         ended, status = os.wait()
         if ended == child:
-            if os.WIFSIGNALED(status):
-                # Process 1 cannot kill itself so; a shell's convention tells the host.
-                os._exit(128 + os.WTERMSIG(status))
-            os._exit(os.WEXITSTATUS(status))
+            os.write(told, struct.pack("i", status))
+            os._exit(0)
+
+
+def end_as(status: int) -> NoReturn:
+    """End as a process did whose status (wait(2)) this is."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.WEXITSTATUS(status))
+
+
+def forbid_namespaces() -> None:
+    """The function shall have no rights, nor get some in namespaces of its own."""
+    # Where /proc is the host's, it cannot be written to.
+    with suppress(OSError):
+        Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")
 
 
 def die_with_parent() -> None:
@@ -201,6 +239,7 @@ def main() -> None:
         enter_namespaces(specification)
         server = listen(specification["network"])
         build_root(specification)
+        told, tells = os.pipe()
         first = os.fork()
         if first == 0:
             # Process 1 of the new namespace.
@@ -210,17 +249,21 @@ def main() -> None:
             socket.send_fds(channel, [b"{}"], [server.fileno()])
             server.close()
             channel.close()
+            os.close(told)
+            forbid_namespaces()
             child = os.fork()
             if child == 0:
                 start(specification, port)
-            wait_for(child)
+            wait_for(child, tells)
     except (CannotError, OSError) as error:
         channel.send(json.dumps({"error": str(error)}).encode())
         os._exit(FAILED)
     channel.close()
     server.close()
+    os.close(tells)
+    text = os.read(told, 4)
     _, status = os.waitpid(first, 0)
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+    end_as(struct.unpack("i", text)[0] if text else status)
 
 
 if __name__ == "__main__":

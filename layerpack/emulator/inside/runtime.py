@@ -1,7 +1,7 @@
 """Runs inside a sandbox, as Lambda's own bootstrap does: sets sys.path, and runs AWS's client.
 
 Imports nothing of layerpack, is imported by nothing, and runs on Python 3.10 or later. Called as
-`python runtime.py TASK SITE PYTHON RUNTIME`: the folders of the function, of the layers'
+`python -S runtime.py TASK SITE PYTHON RUNTIME`: the folders of the function, of the layers'
 distributions (both of them) and of AWS's client.
 """
 
@@ -23,6 +23,10 @@ def main(task: str, distributions: str, python: str, runtime: str) -> None:
     if layers and os.path.isdir(distributions):  # noqa: PTH112 (pathlib takes time to import)
         # As a folder of the interpreter's it may hold .pth files, which run.
         site.addsitedir(distributions)
+    # Without the interpreter's own distributions (`-S`), but with the names that it has with them.
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
     sys.argv = ["bootstrap", os.environ["_HANDLER"]]
     from awslambdaric.__main__ import main as serve  # noqa: PLC0415 (found on the path set above)
 

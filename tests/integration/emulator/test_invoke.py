@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pytest
 
@@ -238,6 +239,40 @@ def test_what_is_printed_comes_in_its_place_however_much_it_is(program: Program)
     before, _, rest = log.text.partition("END RequestId")
     assert before.count("x" * 1023 + "\n") == 50_000
     assert rest.count("x" * 1023 + "\n") == 1
+
+
+class Tildes(Log):
+    """How many of them came, and nothing of what was printed."""
+
+    count_so_far = 0
+
+    def extend(self, printed: Iterable[SupportsIndex], /) -> None:
+        """Count, and let go."""
+        self.count_so_far += bytes(printed).count(b"~")
+
+
+def resident(which: str) -> int:
+    """Bytes of memory that this process has (`VmRSS`), or had at most (`VmHWM`, proc(5))."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
+
+
+def test_a_gigabyte_is_printed_and_none_of_it_lost_or_kept(program: Program) -> None:
+    log = Tildes()
+    environment = started(program, log, timeout=120.0)
+    code = "for _ in range(2**14): print('~' * 65535)\nanswer = 'done'"
+    try:
+        run(environment, "answer = None")
+        # Sets the most to what it has now.
+        Path("/proc/self/clear_refs").write_text("5")
+        before = resident("VmRSS")
+        assert run(environment, code) == "done"
+        assert log.count_so_far == 2**14 * 65535
+        assert resident("VmHWM") - before < 32 * 2**20
+        assert len(environment.log_tail) == 4096
+        assert b"REPORT RequestId" in environment.log_tail
+    finally:
+        environment.close()
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
