@@ -95,9 +95,10 @@ def exact_memory_of(processes: set[int], least: int) -> int:
         try:
             rollup = (_PROC / str(process) / "smaps_rollup").read_text(encoding="ascii")
             maps = (_PROC / str(process) / "smaps").read_text(encoding="utf-8", errors="replace")
+        except PermissionError:
+            return least
         except OSError:
-            if (_PROC / str(process)).exists():
-                return least
+            # It ended meanwhile.
             continue
         sizes = dict(_SIZE.findall(rollup))
         kilobytes += int(sizes.get("Pss_Anon", 0)) + int(sizes.get("Pss_Shmem", 0))
