@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from layerpack.builders.unpack import payload_of
 from layerpack.cache import Cache
 from layerpack.emulator.environment import Environment
 from layerpack.emulator.http_api import LARGEST_EVENT, HttpFront
+from layerpack.emulator.http_event import json_problem
 from layerpack.emulator.pool import Pool
 from layerpack.emulator.processor import MB_A_PROCESSOR
 from layerpack.emulator.sandbox import Program, Settings
@@ -116,11 +116,8 @@ def event_problem(content: bytes) -> str:
     """Why Lambda would not take an event, as a clause; empty where it would."""
     if len(content) > LARGEST_EVENT:
         return f"has {len(content):,} bytes, and Lambda takes {LARGEST_EVENT:,}"
-    try:
-        json.loads(content)
-    except (ValueError, RecursionError) as error:
-        return f"is not JSON: {error}"
-    return ""
+    problem = json_problem(content)
+    return f"is not JSON: {problem}" if problem else ""
 
 
 def settings_of(

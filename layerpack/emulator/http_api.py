@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from layerpack.emulator.environment import Invocation
-from layerpack.emulator.http_event import HttpResponse, event_of, response_of
+from layerpack.emulator.http_event import HttpResponse, event_of, json_problem, response_of
 from layerpack.emulator.pool import Pool, TooManyError
 
 #: Lambda's quotas for events, in bytes: synchronous and asynchronous ones.
@@ -75,12 +75,18 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def _handle(self) -> None:
-        match = _INVOKE.fullmatch(urlsplit(self.path).path)
+        try:
+            match = _INVOKE.fullmatch(urlsplit(self.path).path)
+            size = _size_of(self.headers.get("Content-Length") or "0")
+        except ValueError:
+            self.close_connection = True
+            self._message(400, "Bad Request")
+            return
         if self.headers.get("Transfer-Encoding"):
             self.close_connection = True
             self._message(411, "Length Required")
             return
-        body = self._body()
+        body = self._body(size)
         if match is None:
             self._front(body)
         elif self.command != "POST":
@@ -102,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(400, "InvalidParameterValueException", f"Unknown invocation type {kind}")
         elif body is None or (kind == "Event" and len(body) > _LARGEST_ASYNC):
             self._fail(413, "RequestTooLargeException", "Request must be smaller than 6 MB")
-        elif problem := _json_problem(body):
+        elif problem := json_problem(body or b"{}"):
             text = f"Could not parse request body into json: {problem}"
             self._fail(400, "InvalidRequestContentException", text)
         elif (context := self._client_context()) is None:
@@ -165,11 +171,13 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, RecursionError):
             return None
 
-    def _body(self) -> bytes | None:
+    def _body(self, size: int) -> bytes | None:
         """The request's body; None for one that is larger than an event may be."""
-        size = int(text) if (text := self.headers.get("Content-Length") or "0").isdigit() else 0
         if size <= LARGEST_EVENT:
-            return self.rfile.read(size)
+            body = self.rfile.read(size)
+            if len(body) < size:
+                raise ConnectionError("the client went away in the middle of its request")
+            return body
         # Read all the same, or the client would get a broken connection for an answer.
         while size > 0:
             size -= len(self.rfile.read(min(size, 1 << 20))) or size
@@ -223,9 +231,7 @@ def _invoke_response(answer: Invocation, log: bytes, wish: str) -> HttpResponse:
     return HttpResponse(status=200, headers=tuple(headers), body=answer.payload)
 
 
-def _json_problem(body: bytes) -> str:
-    try:
-        json.loads(body or b"{}")
-    except (ValueError, RecursionError) as error:
-        return str(error)
-    return ""
+def _size_of(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(text)
+    return int(text)

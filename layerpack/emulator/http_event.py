@@ -104,7 +104,8 @@ def _response(payload: bytes) -> HttpResponse:
     status = int(answer["statusCode"])
     if not 200 <= status <= 599:
         raise ValueError(f"statusCode {status}")
-    headers = [(str(name), str(value)) for name, value in (answer.get("headers") or {}).items()]
+    given = answer.get("headers") or {}
+    headers = [(str(name), _header_text(value)) for name, value in given.items()]
     cookies = answer.get("cookies") or []
     if not isinstance(cookies, list):
         raise ValueError("cookies are no list")
@@ -120,6 +121,28 @@ def _response(payload: bytes) -> HttpResponse:
         raise ValueError("body is no text")
     body = base64.b64decode(text, validate=True) if answer.get("isBase64Encoded") else text.encode()
     return HttpResponse(status=status, headers=tuple(headers), body=body)
+
+
+def json_problem(text: bytes) -> str:
+    """Why a text is not JSON (NaN and Infinity, which Python reads, are not); empty where it is."""
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def _header_text(value: Any) -> str:
+    """A header's value as API Gateway sends it: text, or a number or truth value as in JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    raise ValueError(f"a header's value is {type(value).__name__}")
 
 
 def _body(body: bytes, kind: str) -> dict[str, Any]:

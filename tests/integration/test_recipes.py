@@ -20,7 +20,8 @@ from layerpack.recipe import Recipe
 from tests.reference.albert_numpy import Albert
 from tests.reference.bert_numpy import Bert
 from tests.reference.sentences import SENTENCES
-from tests.support.command import Ended, layerpack
+from tests.support.command import Ended, layerpack, start
+from tests.support.lambda_client import lambda_client
 
 pytestmark = pytest.mark.recipe
 
@@ -93,20 +94,23 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recipes-cache")
 
 
-def _build(name: str, home: Path, cache: Path, native: str = "") -> Built:
+def _build(name: str, home: Path, cache: Path, more: str = "", *, verified: bool = False) -> Built:
     """Build with the committed lock, and unpack with a tool that is not ours.
 
-    `native`: how a copy of the recipe stores library code, where it is not as the recipe has it.
+    `more`: what a copy of the recipe says, where it is not as it stands.
     """
     path = RECIPES / f"{name}.yaml"
-    if native:
+    if more:
         shutil.copytree(RECIPES, home / "recipes")
         path = home / "recipes" / path.name
-        path.write_text(f"{path.read_text()}\nnative: {native}\n")
+        path.write_text(f"{path.read_text()}\n{more}")
     recipe = Recipe.load(path)
     folder = home / "build"
     ended = layerpack(
-        "build", recipe.path, "--output", folder, "--locked", folder=home, cache=cache
+        *("build", recipe.path, "--output", folder, "--locked"),
+        folder=home,
+        cache=cache,
+        extra={"LAYERPACK_VERIFY": "1"} if verified else None,
     )
     assert ended.code in (0, 3), ended.errors
     manifest = Manifest.read(folder / "manifest.json")
@@ -126,7 +130,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
 @pytest.fixture(scope="module")
 def bert_plain(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
     """The same with library code as the wheels have it; too large for Lambda."""
-    return _build("bert", tmp_path_factory.mktemp("bert-plain"), cache, "{store: plain}")
+    return _build("bert", tmp_path_factory.mktemp("bert-plain"), cache, "native: {store: plain}\n")
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +153,10 @@ def sklearn(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
 
 @pytest.fixture(scope="module")
 def sklearn_paged(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Built:
-    """sklearn.yaml, which fits as it is, paged all the same."""
-    native = "{store: paged, level: 3}"
-    return _build("sklearn", tmp_path_factory.mktemp("sklearn-paged"), cache, native)
+    """sklearn.yaml, which fits as it is, paged all the same, and proven for each processor."""
+    more = "native: {store: paged, level: 3}\ncpu: {x86_64: [avx2, avx512]}\n"
+    home = tmp_path_factory.mktemp("sklearn-paged")
+    return _build("sklearn", home, cache, more, verified=True)
 
 
 @pytest.fixture(scope="module", params=["spacy", "bert", "albert", "sklearn"])
@@ -161,17 +166,51 @@ def built(request: pytest.FixtureRequest) -> Built:
     return found
 
 
-def test_it_answers_its_events(built: Built) -> None:
-    events = [
-        json.loads((built.recipe.folder / workload.event).read_text())
-        for workload in built.recipe.workloads
-    ]
-    answers, _ = built.answers(events)
+@pytest.fixture(scope="module")
+def answers(built: Built) -> list[Any]:
+    """Its answers to its events, by a fresh interpreter."""
+    events = [json.loads(path.read_text()) for path in event_files(built)]
+    return built.answers(events)[0]
+
+
+def event_files(built: Built) -> list[Path]:
+    """The events of a recipe's workloads."""
+    return [built.recipe.folder / workload.event for workload in built.recipe.workloads]
+
+
+def test_it_answers_its_events(built: Built, answers: list[Any]) -> None:
     expected = [400 if "malformed" in w.name else 200 for w in built.recipe.workloads]
     assert [answer["statusCode"] for answer in answers] == expected
     for answer, status in zip(answers, expected, strict=True):
         body = json.loads(answer["body"])
         assert ("error" in body) == (status == 400)
+
+
+def test_the_command_gives_the_same_answer(built: Built, answers: list[Any], cache: Path) -> None:
+    ended = layerpack(
+        *("invoke", built.folder, "--event", event_files(built)[0]),
+        folder=built.folder,
+        cache=cache,
+    )
+    assert ended.code == 0, ended.errors
+    assert json.loads(ended.output) == answers[0]
+
+
+def test_so_does_a_server_to_awss_client(built: Built, answers: list[Any], cache: Path) -> None:
+    arguments = ("serve", built.folder, "--port", "0", "--quiet")
+    with start(*arguments, folder=built.folder, cache=cache) as process:
+        assert process.stdout is not None
+        try:
+            name, _, url = process.stdout.readline().strip().rpartition(" at ")
+            client = lambda_client(url)
+            given = [
+                client.invoke(FunctionName=name, Payload=path.read_bytes())
+                for path in event_files(built)
+            ]
+        finally:
+            process.terminate()
+    assert [json.load(one["Payload"]) for one in given] == answers
+    assert not any("FunctionError" in one for one in given)
 
 
 def test_the_manifest_says_what_the_zips_hold(built: Built) -> None:
@@ -217,6 +256,24 @@ def test_paged_layers_answer_as_plain_ones_do(name: str, request: pytest.Fixture
     records = [one for one in paged.manifest.passes if one.name == "paged"]
     assert records[0].bytes_after < records[0].bytes_before
     assert paged.answers(events) == plain.answers(events)
+
+
+def test_the_workloads_are_verified_at_each_level_of_the_processor(sklearn_paged: Built) -> None:
+    text = (sklearn_paged.folder / "manifest.json").read_text()
+    proof = json.loads(text)["verified"]
+    workloads = [(one["name"], one["equal"]) for one in proof["workloads"]]
+    assert workloads == [("predict", True), ("malformed", True)]
+    here = set(Path("/proc/cpuinfo").read_text().split())
+    levels = {one["level"]: one for one in proof["levels"]}
+    for level, feature in (("avx2", "avx2"), ("avx512", "avx512vl")):
+        if feature in here:
+            assert (levels[level]["state"], levels[level]["equal"]) == ("verified", True)
+            # The bundled OpenBLAS and numpy know these names, and are held to them.
+            assert "OPENBLAS_CORETYPE" in levels[level]["variables"]
+        else:
+            assert feature in levels[level]["reason"]
+    held = levels["avx2"]["variables"]["NPY_DISABLE_CPU_FEATURES"].split()
+    assert "X86_V4" in held
 
 
 def test_bert_embeddings_equal_an_independent_implementation(bert: Built, cache: Path) -> None:

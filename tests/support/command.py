@@ -35,20 +35,26 @@ def environment(cache: Path, extra: Mapping[str, str] | None = None) -> dict[str
 
 
 def layerpack(
-    *arguments: str | Path, folder: Path, cache: Path, extra: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    folder: Path,
+    cache: Path,
+    extra: Mapping[str, str] | None = None,
+    given: bytes = b"",
 ) -> Ended:
-    """Run `layerpack ARGUMENTS` in `folder` to its end."""
+    """Run `layerpack ARGUMENTS` in `folder` to its end, with `given` as standard input."""
     result = subprocess.run(
         [str(COMMAND), *map(str, arguments)],
         cwd=folder,
         env=environment(cache, extra),
+        input=given,
         capture_output=True,
-        text=True,
         check=False,
         # None takes as long: what hangs is ended, and fails.
         timeout=300,
     )
-    return Ended(code=result.returncode, output=result.stdout, errors=result.stderr)
+    return Ended(
+        code=result.returncode, output=result.stdout.decode(), errors=result.stderr.decode()
+    )
 
 
 def start(

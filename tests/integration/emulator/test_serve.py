@@ -12,16 +12,15 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-import botocore
+import botocore.exceptions
 import pytest
-from botocore.config import Config
 
 from layerpack.emulation import open_front
 from layerpack.emulator.environment import Environment
 from layerpack.emulator.http_api import HttpFront
 from layerpack.emulator.sandbox import Program
 from tests.integration.emulator.conftest import Log, started
+from tests.support.lambda_client import lambda_client
 
 WAIT = """
 import socket
@@ -58,14 +57,7 @@ def front(program: Program) -> Iterator[HttpFront]:
 
 def client(front: HttpFront) -> Any:
     """boto3's client for Lambda, for the front."""
-    return boto3.client(
-        "lambda",
-        endpoint_url=front.url,
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-        config=Config(retries={"total_max_attempts": 1}, proxies={}),
-    )
+    return lambda_client(front.url)
 
 
 def fetch(

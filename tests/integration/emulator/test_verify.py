@@ -228,3 +228,54 @@ def test_libraries_that_are_paged_are_verified_paged(
         cache=emulator_cache.root,
     )
     assert (answer.code, json.loads(answer.output)) == (0, ANSWER)
+
+
+UNSEEN = """\
+import importlib
+
+
+def value():
+    return importlib.import_module(".".join(["alpha", "tests"])).VALUE
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind"),
+    [
+        ("def handler(event, context):\n    return value()\n", "ModuleNotFoundError"),
+        (
+            "VALUE = value()\n\n\ndef handler(event, context):\n    return VALUE\n",
+            "Runtime.ImportModuleError",
+        ),
+    ],
+    ids=["when asked", "at initialisation"],
+)
+def test_what_was_stripped_and_is_imported_unseen_is_named_and_is_lambdas_error(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex, handler: str, kind: str
+) -> None:
+    project(tmp_path, index, handler=UNSEEN + handler)
+    # No line of code says that a test suite is needed.
+    files = {**ALPHA, "alpha/tests/__init__.py": "VALUE = 7\n"}
+    index.add(make_wheel(tmp_path / "wheels", "alpha", version="1.1", files=files))
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert f"error: workload ask: {kind}: " in ended.errors
+    assert "No module named 'alpha.tests'" in ended.errors
+    assert "The pass 'tests' does it, by python/alpha/tests/__init__.py:" in ended.errors
+    assert build(tmp_path, emulator_cache, "--no-verify").code == 0
+    answer = layerpack(
+        *("invoke", "build/small", "--event", "ask.json"),
+        folder=tmp_path,
+        cache=emulator_cache.root,
+    )
+    assert answer.code == 7
+    error = json.loads(answer.output)
+    assert error["errorType"] == kind
+    assert "No module named 'alpha.tests'" in error["errorMessage"]
+    # As the message says how to mend it.
+    with (tmp_path / "recipe.yaml").open("a") as recipe:
+        recipe.write("strip: {keep: ['alpha/tests/*']}\n")
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors

@@ -1,0 +1,143 @@
+"""What a proof tells of functions that answer oddly, and `layerpack verify` on what is built."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from layerpack.cache import Cache
+from tests.integration.emulator.test_verify import HANDLER, build, project, record
+from tests.support.command import Ended, layerpack
+from tests.support.index import LocalIndex
+
+NO_WORKLOADS = "function: {source: code, handler: app.handler}\n"
+#: Fails on its second call where alpha's data is not as it was.
+SECOND = """\
+import alpha
+
+CALLS = []
+
+
+def handler(event, context):
+    CALLS.append(1)
+    return alpha.value() if len(CALLS) == 2 else "first"
+"""
+
+
+def verify(folder: Path, cache: Cache, *options: str) -> Ended:
+    """Run `layerpack verify` on the recipe."""
+    return layerpack("verify", "recipe.yaml", *options, folder=folder, cache=cache.root)
+
+
+def test_an_answer_that_changes_from_run_to_run_is_nobodys_fault(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = "def handler(event, context):\n    return context.aws_request_id\n"
+    project(tmp_path, index, handler=handler)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert "workload ask: the answer changes from run to run" in ended.errors
+    assert "The pass" not in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("if name == 'alpha/value.txt': yield Remove(path=entry.path, reason='x')", "value.txt"),
+        (
+            "if name == 'alpha/value.txt': yield Rewrite(path=entry.path, reason='x', "
+            "source=payload['python/alpha/other.txt'].source)",
+            "answer is 1.5 from the plain install, 2.5 from the layers",
+        ),
+    ],
+)
+def test_the_second_answer_counts_too(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex, body: str, message: str
+) -> None:
+    project(tmp_path, index, body, handler=SECOND)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert message in ended.errors
+    assert "The pass 'own' does it, by python/alpha/value.txt" in ended.errors
+
+
+def test_what_is_known_of_a_function_is_not_anothers(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = "def handler(event, context):\n    return context.function_name\n"
+    project(tmp_path, index, handler=handler)
+    assert build(tmp_path, emulator_cache).code == 0
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("name: small", "name: other"))
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+
+
+def test_without_workloads_the_function_must_import_as_it_did(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    # In the middle of a module that nothing else imports.
+    body = "if name == 'alpha/value.txt': yield Remove(path=entry.path, reason='x')"
+    handler = HANDLER + "\n\nVALUE = alpha.value()\n"
+    project(tmp_path, index, body, handler=handler, more=NO_WORKLOADS)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert "the function does not import any more: FileNotFoundError" in ended.errors
+    assert "by python/alpha/value.txt" in ended.errors
+
+
+def test_a_function_that_needs_its_configuration_is_warned_of(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = (
+        'import os\n\nTABLE = os.environ["TABLE"]\n\n\ndef handler(event, context):\n    pass\n'
+    )
+    project(tmp_path, index, handler=handler, more=NO_WORKLOADS)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0
+    assert "the function does not import, nor in a plain install" in ended.errors
+    assert "'TABLE'" in ended.errors
+
+
+def test_what_is_built_is_proven_and_measured_without_building(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    project(tmp_path, index)
+    ended = verify(tmp_path, emulator_cache)
+    assert ended.code == 2
+    assert "build/small is not the build of recipe.yaml as it is now" in ended.errors
+    assert "layerpack build recipe.yaml" in ended.errors
+
+    assert build(tmp_path, emulator_cache, "--no-verify").code == 0
+    zips = {path: path.stat().st_mtime_ns for path in tmp_path.glob("build/small/**/*.zip")}
+    ended = verify(tmp_path, emulator_cache, "--memory", "512", "--memory", "1769")
+    assert ended.code == 0, ended.errors
+    assert "1 workloads answer as in a plain install" in " ".join(ended.output.split())
+    assert "ask, 512 MB" in ended.output
+    proof = record(tmp_path)
+    assert [one["memory_mb"] for one in proof["memory"]] == [512, 1769]
+    assert {path: path.stat().st_mtime_ns for path in zips} == zips
+    assert "1 workloads" in (tmp_path / "build/small/report.html").read_text()
+    # It is the same build still.
+    assert "nothing changed" in build(tmp_path, emulator_cache).errors
+
+    ended = verify(tmp_path, emulator_cache, "--format", "json", "--isolation", "process")
+    assert json.loads(ended.output)["isolation"] == "process"
+
+    (tmp_path / "code/app.py").write_text(HANDLER + "\n")
+    assert verify(tmp_path, emulator_cache).code == 2
+
+
+def test_a_build_that_fails_its_proof_stays_as_it_was(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    body = "if name == 'alpha/value.txt': yield Remove(path=entry.path, reason='x')"
+    project(tmp_path, index, body)
+    assert build(tmp_path, emulator_cache, "--no-verify").code == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("build/small/*.*")}
+    ended = verify(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert "The pass 'own' does it" in ended.errors
+    assert {path: path.read_bytes() for path in before} == before
