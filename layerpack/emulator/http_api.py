@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from layerpack.emulator.environment import Invocation
 from layerpack.emulator.http_event import HttpResponse, event_of, json_problem, response_of
+from layerpack.emulator.http_server import Handler, Server
 from layerpack.emulator.pool import Pool, TooManyError
 
 #: Lambda's quotas for events, in bytes: synchronous and asynchronous ones.
@@ -56,23 +55,13 @@ class HttpFront:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+class _Server(Server):
     pool: Pool
     function: str
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; all else is a bug."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
     server: _Server
-    wbufsize = -1
-    disable_nagle_algorithm = True
 
     def _handle(self) -> None:
         try:
@@ -86,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._message(411, "Length Required")
             return
-        body = self._body(size)
+        body = self.body_of(size, LARGEST_EVENT)
         if match is None:
             self._front(body)
         elif self.command != "POST":
@@ -171,18 +160,6 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, RecursionError):
             return None
 
-    def _body(self, size: int) -> bytes | None:
-        """The request's body; None for one that is larger than an event may be."""
-        if size <= LARGEST_EVENT:
-            body = self.rfile.read(size)
-            if len(body) < size:
-                raise ConnectionError("the client went away in the middle of its request")
-            return body
-        # Read all the same, or the client would get a broken connection for an answer.
-        while size > 0:
-            size -= len(self.rfile.read(min(size, 1 << 20))) or size
-        return None
-
     def _fail(
         self, status: int, kind: str, message: str, more: dict[str, str] | None = None
     ) -> None:
@@ -213,9 +190,6 @@ class _Handler(BaseHTTPRequestHandler):
         going_on = super().handle_expect_100()
         self.wfile.flush()
         return going_on
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        """The function's own log tells of its requests."""
 
 
 def _invoke_response(answer: Invocation, log: bytes, wish: str) -> HttpResponse:

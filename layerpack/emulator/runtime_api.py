@@ -10,12 +10,12 @@ import json
 import queue
 import re
 import socket
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Literal
+from typing import Final, Literal
+
+from layerpack.emulator.http_server import Handler, Server
 
 #: Lambda's quota for a synchronous answer: 6 MiB and a little for the envelope.
 LARGEST_PAYLOAD: Final = 6 * 2**20 + 100
@@ -84,30 +84,18 @@ class RuntimeApi:
         self._thread.join()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class _Server(Server):
     def __init__(self, listener: socket.socket, api: RuntimeApi) -> None:
         super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.api = api
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed in the middle of a request is no news; all else is a bug."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
     server: _Server
-    # One write, and sent at once: the client waits for it.
-    wbufsize = -1
-    disable_nagle_algorithm = True
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (http.server looks for it)
         if self.path != _ROOT + "invocation/next":
             self._answer(404, _problem("ResourceNotFound", self.path))
             return
@@ -125,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._answer(200, request.event, {k: v for k, v in headers.items() if v})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         body = self._body()
         error_type = self.headers.get(_ERROR_TYPE, "")
         path = self.path.removeprefix(_ROOT)
@@ -157,13 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The request's body; None for one that is larger than an answer may be."""
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             return self._chunks()
-        size = int(self.headers.get("Content-Length") or 0)
-        if size <= LARGEST_PAYLOAD:
-            return self.rfile.read(size)
-        # Read all the same, or the client would get a broken connection for an answer.
-        while size > 0:
-            size -= len(self.rfile.read(min(size, 1 << 20))) or size
-        return None
+        return self.body_of(int(self.headers.get("Content-Length") or 0), LARGEST_PAYLOAD)
 
     def _chunks(self) -> bytes | None:
         body = b""
@@ -184,9 +166,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        """Nobody asked for a log of each request."""
 
 
 def _problem(kind: str, message: str) -> bytes:
