@@ -96,7 +96,9 @@ class _Handler(Handler):
         elif kind not in ("RequestResponse", "Event", "DryRun"):
             self._fail(400, "InvalidParameterValueException", f"Unknown invocation type {kind}")
         elif body is None or (kind == "Event" and len(body) > _LARGEST_ASYNC):
-            self._fail(413, "RequestTooLargeException", "Request must be smaller than 6 MB")
+            largest = (_LARGEST_ASYNC if kind == "Event" else LARGEST_EVENT) // 2**20
+            text = f"Request must be smaller than {largest} MB"
+            self._fail(413, "RequestTooLargeException", text)
         elif problem := json_problem(body or b"{}"):
             text = f"Could not parse request body into json: {problem}"
             self._fail(400, "InvalidRequestContentException", text)

@@ -74,3 +74,7 @@ def test_what_a_pass_adds_may_break_it(before: Payload, tmp_path: Path) -> None:
 def test_what_does_not_break_has_no_cause(before: Payload, tmp_path: Path) -> None:
     assert find_cause(before, steps(before, tmp_path), lambda payload: False) is None
     assert find_cause(before, [], lambda payload: True) is None
+
+
+def test_no_pass_is_to_blame_for_what_was_broken_before(before: Payload, tmp_path: Path) -> None:
+    assert find_cause(before, steps(before, tmp_path), lambda payload: True) is None

@@ -47,11 +47,24 @@ def test_these_are_the_same(plain: Any, packed: Any, tolerance: float) -> None:
         ("a", "b", "answer is 'a'"),
         (float("nan"), 1.0, "answer is nan"),
         ({"body": '{"x": 1.0}'}, {"body": '{"x": 2.0}'}, "answer.body.x is 1.0"),
+        # What is as large as can be is within no tolerance of anything.
+        (float("inf"), 1.0, "answer is inf"),
+        (float("inf"), float("-inf"), "answer is inf"),
+        (10**400, 1.0, "answer is 1000"),
+        # Texts that are numbers are texts.
+        ("3.10", "3.1", "answer is '3.10'"),
+        ("true", " true", "answer is 'true'"),
     ],
 )
 def test_these_are_not(plain: Any, packed: Any, told: str) -> None:
     found = compared(plain, packed, 1e-6)
     assert found is not None and found.startswith(told)
+
+
+def test_answers_may_be_nested_as_deep_as_they_like() -> None:
+    one, other = ("[" * 100_000 + inner + "]" * 100_000 for inner in ("1", "2"))
+    found = difference(one.encode(), other.encode(), 0.0)
+    assert found == "the answers differ, and are nested too deep to tell where"
 
 
 def test_what_is_no_json_is_equal_or_not() -> None:

@@ -34,6 +34,16 @@ def test_a_package_stands_below_the_one_that_imported_it_first() -> None:
     )
 
 
+def test_it_may_be_what_one_module_imports() -> None:
+    assert import_tree(TEXT, "app") == (
+        ImportTime(name="numpy", depth=0, milliseconds=0.6),
+        ImportTime(name="thinc", depth=0, milliseconds=0.6),
+        ImportTime(name="numpy", depth=1, milliseconds=0.3),
+    )
+    # One that was imported before all.
+    assert import_tree(TEXT, "builtins") == import_tree(TEXT)
+
+
 def test_nothing_printed_is_no_tree() -> None:
     assert import_tree("") == ()
 
