@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from layerpack.emulator.sandbox import Program, Settings
 from layerpack.emulator.trees import unzip_build
 from layerpack.errors import UsageError
 from layerpack.events import Events
+from layerpack.lambda_variables import variable_problem
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import parse_requirements
 from layerpack.manifest import Manifest
@@ -31,18 +31,6 @@ from layerpack.units import folder_aside, key_of
 
 _PACKAGES: Final = "runtime_client.txt"
 _WHOLE: Final = f"{PYTHON}/awslambdaric/__init__.py"
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# "Reserved environment variables": a function's configuration may not set them.
-_RESERVED: Final = frozenset(
-    {
-        *("_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION"),
-        *("AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
-        *("AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE"),
-        *("AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"),
-        *("LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"),
-        *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    }
-)
 
 
 def profile_of(manifest: Manifest) -> RuntimeProfile:
@@ -121,18 +109,23 @@ def event_problem(content: bytes) -> str:
 
 
 def settings_of(
-    *, memory_mb: int, timeout: float, tmp_mb: int, network: bool, variables: Sequence[str]
+    manifest: Manifest,
+    *,
+    memory_mb: int,
+    timeout: float,
+    tmp_mb: int,
+    network: bool,
+    variables: Sequence[str],
 ) -> Settings:
-    """A function's configuration; `variables` are `NAME=VALUE`. Raises UsageError."""
-    values = {}
+    """A function's configuration; `variables` are `NAME=VALUE`, beside those that its build names.
+    Raises UsageError."""
+    values = dict(manifest.function.environment) if manifest.function else {}
     for text in variables:
         name, equals, value = text.partition("=")
-        if not equals or not _VARIABLE.fullmatch(name):
-            raise UsageError(
-                f"--env {text!r} is no NAME=VALUE", "A name has letters, digits and _."
-            )
-        if name in _RESERVED:
-            raise UsageError(f"Lambda reserves the variable {name}", "Leave it out.")
+        if not equals:
+            raise UsageError(f"--env {text!r} is no NAME=VALUE")
+        if problem := variable_problem(name):
+            raise UsageError(f"--env {text!r}: {problem}", "Leave it out, or name it otherwise.")
         values[name] = value
     return Settings(
         memory_mb=memory_mb,

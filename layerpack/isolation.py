@@ -35,6 +35,10 @@ _NOT_IMITATED: Final = (
     "no isolation: the function sees this machine's files and /dev/shm, may write to its own "
     "folders, and runs as you, at other paths than on Lambda"
 )
+_ADVICE: Final = (
+    "`layerpack doctor` shows the engine; --image names another image, and --isolation namespaces "
+    "does without."
+)
 # Trees whose files an engine has at a time: the plain install's, the layers', one that is tried.
 _CARRIERS: Final = 3
 
@@ -176,13 +180,18 @@ class Isolator:
 
         if self._failed is not None:
             raise self._failed
-        if program not in self._carriers:
+        if program in self._carriers:
+            return self._carriers[program]
+        try:
             engine, image = self._connected()
             if len(self._carriers) == _CARRIERS:
                 # The oldest but one: the first tree is what all others are held against.
                 self._carriers.pop(list(self._carriers)[1]).close()
             self._events.step("copying the function into a container")
             self._carriers[program] = Carrier(engine, image, self._profile, program)
+        except BuildToolError as error:
+            # What an engine's errors advise is for builds.
+            raise BuildToolError(error.message, _ADVICE) from None
         return self._carriers[program]
 
     def _connected(self) -> tuple[Engine, Image]:

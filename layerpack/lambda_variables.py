@@ -1,6 +1,22 @@
-"""The variables that Lambda sets for a function."""
+"""The variables that Lambda sets for a function, and those that a function may have."""
 
 from __future__ import annotations
+
+import re
+from typing import Final
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# "Reserved environment variables": a function's configuration may not set them.
+_RESERVED: Final = frozenset(
+    {
+        *("_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION"),
+        *("AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+        *("AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE"),
+        *("AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API"),
+        *("LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR"),
+        *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    }
+)
 
 
 def lambda_variables(*, name: str, runtime: str, handler: str, memory_mb: int) -> dict[str, str]:
@@ -20,3 +36,12 @@ def lambda_variables(*, name: str, runtime: str, handler: str, memory_mb: int) -
         "TZ": ":UTC",
         "_HANDLER": handler,
     }
+
+
+def variable_problem(name: str) -> str:
+    """Why a function's configuration may not set a variable, as a clause; empty where it may."""
+    if not _VARIABLE.fullmatch(name):
+        return f"'{name}' is no name of a variable: letters, digits and _"
+    if name in _RESERVED:
+        return f"Lambda reserves the variable {name}"
+    return ""

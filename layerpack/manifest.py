@@ -63,7 +63,8 @@ class LayerRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FunctionRecord:
-    """The function package; `budget_bytes` is what the recipe allows its code."""
+    """The function package; `budget_bytes` is what the recipe allows its code, `environment` the
+    variables that it needs."""
 
     file: str
     handler: str
@@ -71,6 +72,7 @@ class FunctionRecord:
     zipped_bytes: int
     unzipped_bytes: int
     budget_bytes: int
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

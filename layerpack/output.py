@@ -171,6 +171,7 @@ def _function(built: Built, folder: Path, packed: dict[str, Packed]) -> Function
         zipped_bytes=record.zipped_bytes,
         unzipped_bytes=record.unzipped_bytes,
         budget_bytes=built.recipe.function.budget,
+        environment=dict(built.recipe.function.environment),
     )
 
 

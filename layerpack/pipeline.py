@@ -138,15 +138,19 @@ def prove(
     options.cache.make()
     wish = Wish(builder="local", doing="verifying")
     if image := folder.image():
-        wish = Wish(builder="docker", base_image=image, doing="verifying")
+        wish = Wish(builder="docker", base_image=image, doing="verifying", why="it was built there")
     with (
         folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")),
         closing(open_builder(recipe, wish, options.cache, events)) as builder,
     ):
         if lock is None or reason or not is_fresh(folder, recipe, lock, image):
+            output = f" --output {options.output}" if options.output else ""
+            what = f"is not the build of {recipe_path} as it is now"
+            if not folder.path.is_dir():
+                what = f"is not there: {recipe_path} is not built"
             raise UsageError(
-                f"{folder.path} is not the build of {recipe_path} as it is now",
-                f"layerpack build {recipe_path}",
+                f"{folder.path} {what}",
+                f"layerpack build {recipe_path}{output}",
             )
         stages = Stages(recipe, lock, builder, cache=options.cache, events=events, locked=True)
         built = stages.payload(function)

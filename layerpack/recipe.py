@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -23,11 +23,14 @@ from pydantic import (
     model_validator,
 )
 
+from layerpack.lambda_variables import variable_problem
 from layerpack.limits import Architecture, LambdaLimits, RuntimeProfile, runtimes
 from layerpack.processor_levels import Level
 from layerpack.units import parse_size
 from layerpack.yaml_border import read_model
 
+_T = TypeVar("_T")
+_FLOAT = re.compile(r"[0-9]+[eE][-+]?[0-9]+")
 # Lambda's own pattern for layer names; the full ARN may be 140 characters, so a name stays short.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -35,6 +38,21 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 def _runtime(value: str) -> str:
     if value not in runtimes():
         raise ValueError(f"unknown runtime '{value}'; known are {', '.join(runtimes())}")
+    return value
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 takes 1e-5 for a text, as it has no point."""
+    return float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value
+
+
+def _once(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _variable(value: str) -> str:
+    if problem := variable_problem(value):
+        raise ValueError(problem)
     return value
 
 
@@ -220,6 +238,10 @@ class Function(_Model):
     """Lambda's handler setting: module.function."""
     budget: Size = Field(default_factory=lambda: LambdaLimits.load().function_budget_bytes)
     """How large its code may be, unzipped (layerpack's own budget, not a limit of AWS)."""
+    environment: dict[
+        Annotated[str, AfterValidator(_variable)], Annotated[str, Field(max_length=4096)]
+    ] = Field(default_factory=dict)
+    """Variables that it needs, and that are no secrets."""
 
 
 class Workload(_Model):
@@ -283,7 +305,9 @@ class Native(_Model):
 class Cpu(_Model):
     """Levels of the processors that the function may meet."""
 
-    x86_64: tuple[Level, ...] = Field(default=(), strict=False, alias="x86_64")
+    x86_64: Annotated[tuple[Level, ...], AfterValidator(_once)] = Field(
+        default=(), strict=False, alias="x86_64"
+    )
     """Workloads are recorded and verified once for each, with numeric libraries held to it; one
     that this machine's processor lacks is told."""
 
@@ -291,10 +315,14 @@ class Cpu(_Model):
 class Verify(_Model):
     """How the layers are proven to answer as the plain install does."""
 
-    tolerance: float = Field(default=0.0, ge=0, le=1)
+    tolerance: Annotated[float, BeforeValidator(_number)] = Field(default=0.0, ge=0, le=1)
     """Numbers with a fraction in two answers may differ by so much, relative to the larger one (and
     to 1, where both are smaller)."""
-    memory: tuple[Annotated[int, Field(ge=128, le=10240)], ...] = Field(default=(), strict=False)
+    timeout: float = Field(default=120.0, gt=0, le=900)
+    """Seconds that a workload may take to answer."""
+    memory: Annotated[
+        tuple[Annotated[int, Field(ge=128, le=10240)], ...], AfterValidator(_once)
+    ] = Field(default=(), strict=False)
     """Sizes of a function's memory, in MB, for which starting is measured as well, with the share
     of a processor that each brings."""
 

@@ -137,18 +137,19 @@ class Trial:
         self, trees: Trees, *, only: str = "", variables: Mapping[str, str] | None = None
     ) -> list[Ran]:
         """Every workload, or only one, each invoked twice in one environment."""
-        settings = replace(_SETTINGS, variables=variables or {})
+        settings = self._configured(variables or {})
         return self._invoked(trees, settings, only=only)
 
     def with_memory(self, trees: Trees, memory_mb: int) -> Ran:
         """The first workload with the memory of a function's, and the processor that it brings."""
-        settings = replace(_SETTINGS, memory_mb=memory_mb, processors=memory_mb / MB_A_PROCESSOR)
+        share = memory_mb / MB_A_PROCESSOR
+        settings = replace(self._configured({}), memory_mb=memory_mb, processors=share)
         (ran,) = self._invoked(trees, settings, only=next(iter(self.workloads)))
         return ran
 
     def imports(self, trees: Trees) -> tuple[ImportTime, ...]:
         """What the function imports, and how long that takes."""
-        settings = replace(_SETTINGS, variables={"PYTHONPROFILEIMPORTTIME": "1"})
+        settings = self._configured({"PYTHONPROFILEIMPORTTIME": "1"})
         self._invoked(trees, settings, only=next(iter(self.workloads)))
         assert self._recipe.function is not None  # noqa: S101 (workloads need one)
         module = self._recipe.function.handler.rpartition(".")[0]
@@ -158,11 +159,17 @@ class Trial:
         """Have the function imported, with no event of its own: why that fails, empty if not."""
         assert self._recipe.function is not None  # noqa: S101
         handler = self._recipe.function.handler
-        environment = self._environment(trees, handler, _SETTINGS)
+        environment = self._environment(trees, handler, self._configured({}))
         try:
             return environment.initialise()
         finally:
             environment.close()
+
+    def _configured(self, variables: Mapping[str, str]) -> Settings:
+        """The function's settings, with its own variables and these."""
+        own = self._recipe.function.environment if self._recipe.function else {}
+        timeout = self._recipe.verify.timeout
+        return replace(_SETTINGS, timeout=timeout, variables={**own, **variables})
 
     def _invoked(self, trees: Trees, settings: Settings, *, only: str = "") -> list[Ran]:
         assert self._recipe.function is not None  # noqa: S101 (workloads need one)

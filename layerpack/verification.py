@@ -280,7 +280,8 @@ class _Proof:
         function = [(entry.path, entry.sha256) for entry in self._built.function or ()]
         version = self._trial.runs
         events = {k: v.decode(errors="replace") for k, v in self._trial.workloads.items()}
-        handler = self._recipe.function.handler if self._recipe.function else ""
+        own = self._recipe.function
+        handler = [own.handler, own.environment] if own else []
         key = (
             *(_FORMAT, what, entries, function, self._recipe.name, handler, events, version),
             # What the answers of numeric code may depend on, and what else the function may import.

@@ -50,7 +50,8 @@ def workloads_key(recipe: Recipe, function: Iterable[FileEntry]) -> str:
         [(entry.path, entry.sha256) for entry in function],
         recipe.function.handler if recipe.function else "",
         [(one.name, sha256_file(recipe.folder / one.event)) for one in recipe.workloads],
-        # Without levels the key is what it was before there were any.
+        # Without these the key is what it was before there were any.
+        *([recipe.function.environment] if recipe.function and recipe.function.environment else []),
         *([recipe.cpu_levels] if recipe.cpu_levels else []),
     )
 
@@ -160,6 +161,7 @@ def run_workloads(
                 handler=recipe.function.handler,
                 memory_mb=_MEMORY_MB,
             ),
+            **recipe.function.environment,
             "HOME": str(home),
             "LAMBDA_TASK_ROOT": str(task),
             "LD_LIBRARY_PATH": str(opt / LIBRARIES),

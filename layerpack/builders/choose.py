@@ -21,11 +21,12 @@ BuilderName = Literal["auto", "docker", "local"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
     """What the user asked for: the builder, and the image to build in (empty: the recipe's, else
-    AWS's own); and what is done there, for messages."""
+    AWS's own); and what is done there, and why in that image, for messages."""
 
     builder: BuilderName = "auto"
     base_image: str = ""
     doing: str = "building"
+    why: str = ""
 
 
 def docker_need(recipe: Recipe, wish: Wish) -> str:
@@ -86,5 +87,5 @@ def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Events) -> Buil
             on_output=tell.output,
         ),
     )
-    tell.say(f"{wish.doing} in {builder.image}: {need or 'as --builder says'}")
+    tell.say(f"{wish.doing} in {builder.image}: {wish.why or need or 'as --builder says'}")
     return builder

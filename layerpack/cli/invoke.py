@@ -6,11 +6,14 @@ import sys
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layerpack.cli.options import CacheDir, Quiet, Verbose
+
+if TYPE_CHECKING:
+    from layerpack.isolation import Wanted
 
 
 class IsolationOption(StrEnum):
@@ -52,6 +55,11 @@ ImageName = Annotated[
 ]
 
 
+def wanted(isolation: IsolationOption, image: str) -> Wanted:
+    """What is asked for: naming an image asks for a container."""
+    return "docker" if image and isolation is IsolationOption.AUTO else isolation.value
+
+
 def invoke(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="A build folder, or its recipe.")],
     event: Annotated[
@@ -82,10 +90,15 @@ def invoke(
     from layerpack.isolation import Isolator
 
     content = read_event(event)
-    settings = settings_of(
-        memory_mb=memory, timeout=timeout, tmp_mb=tmp_size, network=network, variables=env or []
-    )
     found = find_build(build)
+    settings = settings_of(
+        found.manifest,
+        memory_mb=memory,
+        timeout=timeout,
+        tmp_mb=tmp_size,
+        network=network,
+        variables=env or [],
+    )
     cache = Cache.at(cache_dir)
     cache.make()
 
@@ -96,7 +109,7 @@ def invoke(
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
     isolator = Isolator(
-        isolation.value,
+        wanted(isolation, image),
         profile_of(found.manifest),
         reporter.events,
         image=image or found.manifest.tools.get("image", ""),

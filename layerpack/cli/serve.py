@@ -19,6 +19,7 @@ from layerpack.cli.invoke import (
     Timeout,
     TmpSize,
     Variables,
+    wanted,
 )
 from layerpack.cli.options import CacheDir, Quiet, Verbose
 
@@ -57,10 +58,15 @@ def serve(
     from layerpack.emulation import open_front, profile_of, program_of, settings_of
     from layerpack.isolation import Isolator
 
-    settings = settings_of(
-        memory_mb=memory, timeout=timeout, tmp_mb=tmp_size, network=network, variables=env or []
-    )
     found = find_build(build)
+    settings = settings_of(
+        found.manifest,
+        memory_mb=memory,
+        timeout=timeout,
+        tmp_mb=tmp_size,
+        network=network,
+        variables=env or [],
+    )
     cache = Cache.at(cache_dir)
     cache.make()
     lock = threading.Lock()
@@ -73,7 +79,7 @@ def serve(
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
     isolator = Isolator(
-        isolation.value,
+        wanted(isolation, image),
         profile_of(found.manifest),
         reporter.events,
         image=image or found.manifest.tools.get("image", ""),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.invoke import ImageName, Isolation, IsolationOption
+from layerpack.cli.invoke import ImageName, Isolation, IsolationOption, wanted
 from layerpack.cli.options import (
     CacheDir,
     Format,
@@ -53,7 +53,9 @@ def verify(
     from layerpack.verification import ProofOptions
 
     options = pipeline.BuildOptions(cache=Cache.at(cache_dir), output=output)
-    wanted = ProofOptions(wanted=isolation.value, image=image, memory=memory or ())
+    proof = ProofOptions(
+        wanted=wanted(isolation, image), image=image, memory=tuple(dict.fromkeys(memory or ()))
+    )
     with Reporter(quiet=quiet, verbose=verbose) as reporter:
-        result = pipeline.prove(recipe, options, wanted, reporter.events)
+        result = pipeline.prove(recipe, options, proof, reporter.events)
     print_proof(size_report(result.manifest, result.inventory), result.manifest.verified, format_)

@@ -14,6 +14,8 @@ def bubblewrap_options(specification: dict[str, Any], files: dict[str, Path]) ->
     options = ["--unshare-user", "--uid", str(specification["uid"])]
     options += ["--gid", str(specification["gid"]), "--unshare-pid", "--unshare-ipc"]
     options += ["--unshare-uts", "--die-with-parent", "--clearenv"]
+    # For a Python whose own library is shared; what it starts gets other variables.
+    options += ["--setenv", "LD_LIBRARY_PATH", "/var/lang/lib"]
     if not specification["network"]:
         options.append("--unshare-net")
     for path, target in specification["links"].items():

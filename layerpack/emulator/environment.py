@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import threading
 import time
@@ -28,6 +29,7 @@ _FUNCTION_ARN: Final = "arn:aws:lambda:us-east-1:000000000000:function:{}"
 _MB: Final = 2**20
 # What Invoke gives of the log.
 _TAIL_BYTES: Final = 4096
+_ERROR_LINES: Final = re.compile(rb"^\[(?:ERROR|CRITICAL)\].*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +78,7 @@ class Environment:
         self._settings = settings
         self._start = start
         self._sink = log
+        self._at_start = True
         self._tail = bytearray()
         self._tail_lock = threading.Lock()
         self._life: _Life | None = self._begin()
@@ -267,9 +270,13 @@ class Environment:
         self._say(f"END RequestId: {invocation.request}\n" + "\t".join(parts) + "\t\n")
 
     def _say(self, line: str) -> None:
-        self._log(line.encode())
+        """Lambda's own lines begin where the function's end."""
+        self._log((b"" if self._at_start else b"\n") + line.encode())
 
     def _log(self, data: bytes) -> None:
+        # Its client joins the lines of an error so, and CloudWatch parts them.
+        data = _ERROR_LINES.sub(lambda found: found[0].replace(b"\r", b"\n"), data)
+        self._at_start = data.endswith(b"\n")
         with self._tail_lock:
             self._tail += data[-_TAIL_BYTES:]
             del self._tail[:-_TAIL_BYTES]

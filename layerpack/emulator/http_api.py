@@ -21,8 +21,8 @@ from layerpack.emulator.pool import Pool, TooManyError
 LARGEST_EVENT: Final = 6 * 2**20
 _LARGEST_ASYNC: Final = 2**20
 _INVOKE = re.compile(r"/2015-03-31/functions/(?P<function>[^/]+)/invocations")
-# name, name:alias, a full or a partial ARN.
-_NAME = re.compile(r"(?:.*:function:|\d{12}:)?(?P<name>[A-Za-z0-9_-]+)(?::[A-Za-z0-9$_-]+)?")
+# A name, a full or a partial ARN, each perhaps with the only version that there is.
+_NAME = re.compile(r"(?:.*:function:|\d{12}:)?(?P<name>[A-Za-z0-9_-]+)(?::\$LATEST)?")
 
 
 class HttpFront:
@@ -66,16 +66,15 @@ class _Handler(Handler):
     def _handle(self) -> None:
         try:
             match = _INVOKE.fullmatch(urlsplit(self.path).path)
-            size = _size_of(self.headers.get("Content-Length") or "0")
+            if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+                body = self.chunks_of(LARGEST_EVENT)
+            else:
+                size = _size_of(self.headers.get("Content-Length") or "0")
+                body = self.body_of(size, LARGEST_EVENT)
         except ValueError:
             self.close_connection = True
             self._message(400, "Bad Request")
             return
-        if self.headers.get("Transfer-Encoding"):
-            self.close_connection = True
-            self._message(411, "Length Required")
-            return
-        body = self.body_of(size, LARGEST_EVENT)
         if match is None:
             self._front(body)
         elif self.command != "POST":

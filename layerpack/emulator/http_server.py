@@ -26,6 +26,23 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
 
+    def chunks_of(self, largest: int) -> bytes | None:
+        """A body that comes in chunks ("HTTP/1.1", RFC 9112, 7.1), as `body_of` gives one.
+
+        Raises ValueError for what is none.
+        """
+        body = b""
+        too_large = False
+        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+            too_large |= len(body) > largest
+            body = b"" if too_large else body
+        # Trailers, and an empty line.
+        while self.rfile.readline().strip():
+            pass
+        return None if too_large else body
+
     def body_of(self, size: int, largest: int) -> bytes | None:
         """A body of `size` bytes; None for one that is larger than it may be.
 

@@ -144,19 +144,8 @@ class _Handler(Handler):
     def _body(self) -> bytes | None:
         """The request's body; None for one that is larger than an answer may be."""
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            return self._chunks()
+            return self.chunks_of(LARGEST_PAYLOAD)
         return self.body_of(int(self.headers.get("Content-Length") or 0), LARGEST_PAYLOAD)
-
-    def _chunks(self) -> bytes | None:
-        body = b""
-        too_large = False
-        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-            too_large |= len(body) > LARGEST_PAYLOAD
-            body = b"" if too_large else body
-        self.rfile.readline()
-        return None if too_large else body
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

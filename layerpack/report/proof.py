@@ -43,19 +43,25 @@ def proof_line(verified: Mapping[str, Any]) -> str:
     if verified.get("state") != "verified":
         return f"not verified: {verified['reason']}" if verified else ""
     failing = len(verified["not_importable"])
-    told = f"verified: {verified['modules'] - failing} modules import"
+    told = f"verified: {_counted(verified['modules'] - failing, 'module')} import"
     if failing:
         told += f" ({failing} do not, nor do they in a plain install)"
     workloads = verified["workloads"]
     if workloads:
         differing = sum(not one["equal"] for one in workloads)
-        answers = f"; {len(workloads)} workloads answer as in a plain install"
+        answers = f"; {_counted(len(workloads), 'workload')} answer as in a plain install"
         told += answers + (f", {differing} within the tolerance" if differing else "")
     for level in verified.get("levels", ()):
-        told += f"; at {level['level']}" + ("" if level["state"] == "verified" else " not")
+        held = level["state"] == "verified"
+        told += f"; at {level['level']}" + ("" if held else f" not tried ({level['reason']})")
     if verified["isolation"] == "process":
         told += "; without isolation"
     return told
+
+
+def _counted(count: int, name: str) -> str:
+    """`1 workload`, `2 workloads`."""
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def start_times(verified: Mapping[str, Any]) -> tuple[StartTimes, ...]:

@@ -186,6 +186,7 @@ def test_the_form_that_others_rely_on(tmp_path: Path) -> None:
             "zipped_bytes": 1,
             "unzipped_bytes": 2,
             "budget_bytes": 3,
+            "environment": {},
         },
         "totals": {"unzipped_bytes": 22, "zipped_bytes": 11},
         "naive_unzipped_bytes": 99,

@@ -184,6 +184,16 @@ def test_flushing_ends_with_the_pipe() -> None:
         process.wait()
 
 
+def test_lines_of_an_error_are_lines_and_lambdas_stand_alone(program: Program) -> None:
+    log = Log()
+    with closing(started(program, log)) as environment:
+        ask(environment, {"exec": "print('unfinished', end='')\nraise ValueError('one')"})
+    assert "[ERROR] ValueError: one\nTraceback (most recent call last):\n" in log.text
+    with closing(started(program, log)) as environment:
+        ask(environment, {"exec": "print('unfinished', end='')"})
+    assert "unfinished\nEND RequestId" in log.text
+
+
 # Through HTTP.
 
 

@@ -101,25 +101,48 @@ def test_a_function_that_needs_its_configuration_is_warned_of(
     assert "'TABLE'" in ended.errors
 
 
+def test_the_variables_of_a_function_are_there_wherever_it_runs(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = "import os\nTABLE = os.environ['TABLE']\ndef handler(event, context): return TABLE\n"
+    more = """\
+function: {source: code, handler: app.handler, environment: {TABLE: words}}
+workloads: [{name: ask, event: ask.json}]
+verify: {tolerance: 1e-5, memory: [512, 512]}
+"""
+    project(tmp_path, index, handler=handler, more=more)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    assert [one["memory_mb"] for one in record(tmp_path)["memory"]] == [512]
+    for options, table in (((), '"words"'), (("--env", "TABLE=others"), '"others"')):
+        arguments = ("invoke", "build/small", "--event", "ask.json", *options)
+        answered = layerpack(*arguments, folder=tmp_path, cache=emulator_cache.root)
+        assert answered.output.strip() == table, answered.errors
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("TABLE: words", "AWS_REGION: words"))
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 4 and "Lambda reserves the variable AWS_REGION" in ended.errors
+
+
 def test_what_is_built_is_proven_and_measured_without_building(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
     project(tmp_path, index)
     ended = verify(tmp_path, emulator_cache)
     assert ended.code == 2
-    assert "build/small is not the build of recipe.yaml as it is now" in ended.errors
+    assert "build/small is not there: recipe.yaml is not built" in ended.errors
     assert "layerpack build recipe.yaml" in ended.errors
 
     assert build(tmp_path, emulator_cache, "--no-verify").code == 0
     zips = {path: path.stat().st_mtime_ns for path in tmp_path.glob("build/small/**/*.zip")}
     ended = verify(tmp_path, emulator_cache, "--memory", "512", "--memory", "1769")
     assert ended.code == 0, ended.errors
-    assert "1 workloads answer as in a plain install" in " ".join(ended.output.split())
+    assert "1 workload answer as in a plain install" in " ".join(ended.output.split())
     assert "ask, 512 MB" in ended.output
     proof = record(tmp_path)
     assert [one["memory_mb"] for one in proof["memory"]] == [512, 1769]
     assert {path: path.stat().st_mtime_ns for path in zips} == zips
-    assert "1 workloads" in (tmp_path / "build/small/report.html").read_text()
+    assert "1 workload answer" in (tmp_path / "build/small/report.html").read_text()
     # It is the same build still.
     assert "nothing changed" in build(tmp_path, emulator_cache).errors
 
@@ -127,7 +150,9 @@ def test_what_is_built_is_proven_and_measured_without_building(
     assert json.loads(ended.output)["isolation"] == "process"
 
     (tmp_path / "code/app.py").write_text(HANDLER + "\n")
-    assert verify(tmp_path, emulator_cache).code == 2
+    ended = verify(tmp_path, emulator_cache)
+    assert ended.code == 2
+    assert "build/small is not the build of recipe.yaml as it is now" in ended.errors
 
 
 def test_a_build_that_fails_its_proof_stays_as_it_was(
