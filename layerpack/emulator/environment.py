@@ -29,7 +29,8 @@ _FUNCTION_ARN: Final = "arn:aws:lambda:us-east-1:000000000000:function:{}"
 _MB: Final = 2**20
 # What Invoke gives of the log.
 _TAIL_BYTES: Final = 4096
-_ERROR_LINES: Final = re.compile(rb"^\[(?:ERROR|CRITICAL)\].*$", re.MULTILINE)
+# A message may have lines of its own.
+_ERROR_LINES: Final = re.compile(rb"^\[(?:ERROR|CRITICAL)\].*", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

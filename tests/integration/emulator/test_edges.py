@@ -187,8 +187,8 @@ def test_flushing_ends_with_the_pipe() -> None:
 def test_lines_of_an_error_are_lines_and_lambdas_stand_alone(program: Program) -> None:
     log = Log()
     with closing(started(program, log)) as environment:
-        ask(environment, {"exec": "print('unfinished', end='')\nraise ValueError('one')"})
-    assert "[ERROR] ValueError: one\nTraceback (most recent call last):\n" in log.text
+        ask(environment, {"exec": "print('unfinished', end='')\nraise ValueError('one\\ntwo')"})
+    assert "[ERROR] ValueError: one\ntwo\nTraceback (most recent call last):\n" in log.text
     with closing(started(program, log)) as environment:
         ask(environment, {"exec": "print('unfinished', end='')"})
     assert "unfinished\nEND RequestId" in log.text
