@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from layerpack.emulator.sandbox import Program, Settings
 from layerpack.emulator.trees import unzip_build
 from layerpack.errors import UsageError
 from layerpack.events import Events
+from layerpack.isolation import Isolator, Wanted
 from layerpack.lambda_variables import variable_problem
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import parse_requirements
@@ -38,6 +39,12 @@ def profile_of(manifest: Manifest) -> RuntimeProfile:
     return RuntimeProfile.load(
         manifest.runtime, "arm64" if manifest.architecture == "arm64" else "x86_64"
     )
+
+
+def isolator_of(manifest: Manifest, wanted: Wanted, image: str, events: Events) -> Isolator:
+    """What starts environments for a build's function; `image` is one that is asked for."""
+    built_in = manifest.tools.get("image", "")
+    return Isolator(wanted, profile_of(manifest), events, image=image, built_in=built_in)
 
 
 def program_of(folder: Path, manifest: Manifest, cache: Cache, events: Events) -> Program:
@@ -146,15 +153,7 @@ def open_front(
 
     Raises UsageError where nothing can listen there, and what `start` raises.
     """
-    waiting = [start()]
-
-    def next_one() -> Environment:
-        # Two requests may come at once.
-        with suppress(IndexError):
-            return waiting.pop()
-        return start()
-
-    pool = Pool(next_one, limit)
+    pool = Pool(start, limit, start())
     try:
         try:
             front = HttpFront(pool, name, host, port)
@@ -169,5 +168,3 @@ def open_front(
             front.close()
     finally:
         pool.close()
-        for environment in waiting:
-            environment.close()

@@ -46,16 +46,23 @@ _CARRIERS: Final = 3
 class Isolator:
     """Starts environments for functions of a runtime, each in a sandbox of the same kind.
 
-    `image` is the one that the layers were built in (empty: in none). Call `close` at the end.
+    `image` is one that is asked for, and so a container is; `built_in` is the one that the layers
+    were built in (both empty: none). Call `close` at the end.
     """
 
     def __init__(
-        self, wanted: Wanted, profile: RuntimeProfile, events: Events, *, image: str = ""
+        self,
+        wanted: Wanted,
+        profile: RuntimeProfile,
+        events: Events,
+        *,
+        image: str = "",
+        built_in: str = "",
     ) -> None:
-        self._wanted = wanted
+        self._wanted: Wanted = "docker" if image and wanted == "auto" else wanted
         self._profile = profile
         self._events = events
-        self._image_name = image
+        self._image_name = image or built_in
         self._chosen: Isolation | None = None
         self._engine: Engine | None = None
         self._image: Image | None = None
@@ -107,9 +114,10 @@ class Isolator:
                 self._failed = error
 
     def obstacle(self) -> str:
-        """Why nothing can be run, as a clause; empty where something can."""
+        """Why nothing can be run, as a clause; empty where something can, and where something was
+        asked for (which then says itself why it cannot)."""
         problem = self._problem()
-        if problem is None:
+        if problem is None or self._wanted != "auto":
             return ""
         if not self._image_name:
             return problem.message

@@ -136,24 +136,21 @@ def prove(
     lock, reason = read_lock(recipe, locked=options.locked)
     folder = BuildFolder(output_folder(recipe, options))
     options.cache.make()
-    wish = Wish(builder="local", doing="verifying")
-    if image := folder.image():
-        wish = Wish(builder="docker", base_image=image, doing="verifying", why="it was built there")
-    with (
-        folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")),
-        closing(open_builder(recipe, wish, options.cache, events)) as builder,
-    ):
+    image = folder.image()
+    with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):
         if lock is None or reason or not is_fresh(folder, recipe, lock, image):
             output = f" --output {options.output}" if options.output else ""
             what = f"is not the build of {recipe_path} as it is now"
             if not folder.path.is_dir():
                 what = f"is not there: {recipe_path} is not built"
-            raise UsageError(
-                f"{folder.path} {what}",
-                f"layerpack build {recipe_path}{output}",
-            )
-        stages = Stages(recipe, lock, builder, cache=options.cache, events=events, locked=True)
-        built = stages.payload(function)
+            raise UsageError(f"{folder.path} {what}", f"layerpack build {recipe_path}{output}")
+        wish = Wish(builder="local", doing="verifying")
+        if image:
+            why = "it was built there"
+            wish = Wish(builder="docker", base_image=image, doing="verifying", why=why)
+        with closing(open_builder(recipe, wish, options.cache, events)) as builder:
+            stages = Stages(recipe, lock, builder, cache=options.cache, events=events, locked=True)
+            built = stages.payload(function)
         manifest = Manifest.read(folder.path / "manifest.json")
         proof = verify(
             folder.path,

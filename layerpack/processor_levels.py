@@ -40,12 +40,17 @@ _NUMPY: Final = "NPY_DISABLE_CPU_FEATURES"
 _BEYOND_AVX2: Final = re.compile(rb"\0(AVX512[A-Z_]*|X86_V4)(?=\0)")
 
 
-def flags_here(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What this machine's processor has, as Linux calls it."""
-    lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+def flags_in(cpuinfo: str) -> frozenset[str]:
+    """What a processor has, as Linux calls it; `cpuinfo` is what /proc/cpuinfo says."""
+    lines = cpuinfo.splitlines()
     return frozenset(
         next((x.partition(":")[2].split() for x in lines if x.startswith("flags")), ())
     )
+
+
+def flags_here() -> frozenset[str]:
+    """What this machine's processor has."""
+    return flags_in(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace"))
 
 
 def lacking(level: Level, flags: frozenset[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from layerpack.errors import VerificationError
 from layerpack.events import Events
 from layerpack.import_times import ImportTime, import_tree
 from layerpack.isolation import Isolator
+from layerpack.processor_levels import flags_in
 from layerpack.recipe import Recipe
 
 #: What is proven is the layers, not the function's configuration.
@@ -129,7 +130,7 @@ class Trial:
                 f"the modules cannot be imported: {answer.payload.decode()}", "Try --no-verify."
             )
         told = json.loads(answer.payload)
-        self.python, self.processor = told["python"], frozenset(told["processor"])
+        self.python, self.processor = told["python"], flags_in(told["processor"])
         failing: dict[str, str] = told["failing"]
         return failing
 

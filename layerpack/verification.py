@@ -55,10 +55,14 @@ def verify(
     """
     options = options or ProofOptions()
     isolator = Isolator(
-        options.wanted, built.recipe.profile, events, image=options.image or built.image
+        options.wanted,
+        built.recipe.profile,
+        events,
+        image=options.image,
+        built_in=built.image,
     )
     with closing(isolator), cache.scratch() as scratch:
-        if options.wanted == "auto" and (reason := isolator.obstacle()):
+        if reason := isolator.obstacle():
             events.warn(f"the layers are not verified: {reason}")
             return {"state": "not verified", "reason": reason}
         memory = options.memory or built.recipe.verify.memory
@@ -267,6 +271,8 @@ class _Proof:
     def _with_memory(self, packed: Trees, size: int) -> dict[str, Any]:
         self._events.step(f"measuring with {size} MB")
         ours = self._trial.with_memory(packed, size)
+        if ours.fails:
+            self._events.warn(f"with {size} MB the function fails: {ours.failure}")
 
         def of_plain() -> dict[str, Any]:
             return asdict(self._trial.with_memory(self._plain(), size))

@@ -6,14 +6,11 @@ import sys
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from layerpack.cli.options import CacheDir, Quiet, Verbose
-
-if TYPE_CHECKING:
-    from layerpack.isolation import Wanted
 
 
 class IsolationOption(StrEnum):
@@ -55,11 +52,6 @@ ImageName = Annotated[
 ]
 
 
-def wanted(isolation: IsolationOption, image: str) -> Wanted:
-    """What is asked for: naming an image asks for a container."""
-    return "docker" if image and isolation is IsolationOption.AUTO else isolation.value
-
-
 def invoke(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="A build folder, or its recipe.")],
     event: Annotated[
@@ -86,13 +78,13 @@ def invoke(
     from layerpack.cache import Cache
     from layerpack.cli.builds import find_build
     from layerpack.cli.reporter import Reporter
-    from layerpack.emulation import profile_of, program_of, read_event, settings_of
-    from layerpack.isolation import Isolator
+    from layerpack.emulation import isolator_of, program_of, read_event, settings_of
 
     content = read_event(event)
     found = find_build(build)
+    manifest = found.manifest
     settings = settings_of(
-        found.manifest,
+        manifest,
         memory_mb=memory,
         timeout=timeout,
         tmp_mb=tmp_size,
@@ -108,15 +100,9 @@ def invoke(
             sys.stderr.buffer.flush()
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
-    isolator = Isolator(
-        wanted(isolation, image),
-        profile_of(found.manifest),
-        reporter.events,
-        image=image or found.manifest.tools.get("image", ""),
-    )
-    with closing(isolator):
+    with closing(isolator_of(manifest, isolation.value, image, reporter.events)) as isolator:
         with reporter:
-            program = program_of(found.folder, found.manifest, cache, reporter.events)
+            program = program_of(found.folder, manifest, cache, reporter.events)
             isolator.prepare(program)
         with closing(isolator.environment(program, settings, log)) as environment:
             answer = environment.invoke(content)

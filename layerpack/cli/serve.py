@@ -19,7 +19,6 @@ from layerpack.cli.invoke import (
     Timeout,
     TmpSize,
     Variables,
-    wanted,
 )
 from layerpack.cli.options import CacheDir, Quiet, Verbose
 
@@ -55,12 +54,12 @@ def serve(
     from layerpack.cache import Cache
     from layerpack.cli.builds import find_build
     from layerpack.cli.reporter import Reporter
-    from layerpack.emulation import open_front, profile_of, program_of, settings_of
-    from layerpack.isolation import Isolator
+    from layerpack.emulation import isolator_of, open_front, program_of, settings_of
 
     found = find_build(build)
+    manifest = found.manifest
     settings = settings_of(
-        found.manifest,
+        manifest,
         memory_mb=memory,
         timeout=timeout,
         tmp_mb=tmp_size,
@@ -78,15 +77,9 @@ def serve(
                 sys.stderr.buffer.flush()
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
-    isolator = Isolator(
-        wanted(isolation, image),
-        profile_of(found.manifest),
-        reporter.events,
-        image=image or found.manifest.tools.get("image", ""),
-    )
-    with closing(isolator):
+    with closing(isolator_of(manifest, isolation.value, image, reporter.events)) as isolator:
         with reporter:
-            program = program_of(found.folder, found.manifest, cache, reporter.events)
+            program = program_of(found.folder, manifest, cache, reporter.events)
             isolator.prepare(program)
 
         def start() -> Environment:

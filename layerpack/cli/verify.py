@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.invoke import ImageName, Isolation, IsolationOption, wanted
+from layerpack.cli.invoke import ImageName, Isolation, IsolationOption
 from layerpack.cli.options import (
     CacheDir,
     Format,
@@ -54,7 +54,7 @@ def verify(
 
     options = pipeline.BuildOptions(cache=Cache.at(cache_dir), output=output)
     proof = ProofOptions(
-        wanted=wanted(isolation, image), image=image, memory=tuple(dict.fromkeys(memory or ()))
+        wanted=isolation.value, image=image, memory=tuple(dict.fromkeys(memory or ()))
     )
     with Reporter(quiet=quiet, verbose=verbose) as reporter:
         result = pipeline.prove(recipe, options, proof, reporter.events)

@@ -14,7 +14,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -169,7 +169,8 @@ class DockerRunning:
     def wait(self) -> int:
         """See sandbox.Running."""
         self._thread.join()
-        return -signal.SIGKILL if self._code is None else self._code
+        assert self._code is not None  # noqa: S101 (the thread's last deed)
+        return self._code
 
     def kill(self) -> None:
         """See sandbox.Running."""
@@ -186,7 +187,7 @@ class DockerRunning:
 
     def _run(self) -> None:
         try:
-            for channel, data in _frames(self._stdout()):
+            for channel, data in _split(self._stdout(), _HEAD):
                 self._take(channel, data)
                 if self._code is not None:
                     break
@@ -206,20 +207,12 @@ class DockerRunning:
 
     def _stdout(self) -> Iterator[bytes]:
         """The agent's standard output; its standard error is kept, as the reason why it ended."""
-        data = bytearray()
-        while piece := self._socket.recv(_CHUNK):
-            data += piece
-            while len(data) >= _STREAM_HEAD.size:
-                stream, size = _STREAM_HEAD.unpack_from(data)
-                end = _STREAM_HEAD.size + size
-                if len(data) < end:
-                    break
-                content = bytes(data[_STREAM_HEAD.size : end])
-                del data[:end]
-                if stream == 1:
-                    yield content
-                else:
-                    self._said += content
+        received = iter(lambda: self._socket.recv(_CHUNK), b"")
+        for stream, content in _split(received, _STREAM_HEAD):
+            if stream == 1:
+                yield content
+            else:
+                self._said += content
 
     def _take(self, channel: int, data: bytes) -> None:
         if channel == _CONTROL:
@@ -266,16 +259,16 @@ class DockerRunning:
             self._socket.sendall(_HEAD.pack(channel, len(data)) + data)
 
 
-def _frames(stream: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The frames of a stream that comes in any pieces."""
+def _split(pieces: Iterable[bytes], head: struct.Struct) -> Iterator[tuple[int, bytes]]:
+    """The frames of a stream that comes in any pieces: `head` has a frame's number and size."""
     data = bytearray()
-    for piece in stream:
+    for piece in pieces:
         data += piece
-        while len(data) >= _HEAD.size:
-            channel, size = _HEAD.unpack_from(data)
-            end = _HEAD.size + size
+        while len(data) >= head.size:
+            number, size = head.unpack_from(data)
+            end = head.size + size
             if len(data) < end:
                 break
-            content = bytes(data[_HEAD.size : end])
+            content = bytes(data[head.size : end])
             del data[:end]
-            yield channel, content
+            yield number, content

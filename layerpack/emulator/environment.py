@@ -235,7 +235,7 @@ class Environment:
             )
         if message.kind == "init error":
             return _Answer(payload=message.body, error_type=_type(message), fatal=True)
-        kind = "Runtime.OutOfMemory" if life.out_of_memory else "Runtime.ExitError"
+        kind = "Runtime.OutOfMemory" if life.running.out_of_memory else "Runtime.ExitError"
         reason = _exit_reason(life.code)
         life.output.flush()
         self._say(f"RequestId: {request.id} Error: {reason}\n{kind}\n")
@@ -246,7 +246,7 @@ class Environment:
         life = self._life
         assert life is not None  # noqa: S101 (an invocation begins one)
         life.output.flush()
-        peak, read = life.look()
+        peak, read = life.running.look()
         if fatal:
             life.end()
             self._life = None
@@ -295,7 +295,7 @@ class _Life:
     """
 
     def __init__(self, running: Running, log: Callable[[bytes], None]) -> None:
-        self._running = running
+        self.running = running
         self.began = time.monotonic()
         self.killed = ""
         self.code = 0
@@ -303,15 +303,6 @@ class _Life:
         self.output = Output(running.output, log)
         self._waiter = threading.Thread(target=self._await_end, daemon=True)
         self._waiter.start()
-
-    @property
-    def out_of_memory(self) -> bool:
-        """Whether it was ended for taking more memory than it may."""
-        return self._running.out_of_memory
-
-    def look(self) -> tuple[int, int]:
-        """The most memory that it took, and what it read of files, both in bytes."""
-        return self._running.look()
 
     def wait(self, until: float) -> Message | None:
         """What happens next, None where nothing does until that time (by the monotonic clock)."""
@@ -322,7 +313,7 @@ class _Life:
     def kill(self, why: str) -> None:
         """End the process, for a reason."""
         self.killed = self.killed or why
-        self._running.kill()
+        self.running.kill()
 
     def end(self) -> None:
         """End the process, if it runs, and leave nothing behind."""
@@ -331,10 +322,10 @@ class _Life:
         # Its last words come before the client finds that nobody listens.
         self.output.close()
         self.api.close()
-        self._running.end()
+        self.running.end()
 
     def _await_end(self) -> None:
-        self.code = self._running.wait()
+        self.code = self.running.wait()
         self.api.messages.put(Message(kind="ended"))
 
 

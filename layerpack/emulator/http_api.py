@@ -16,6 +16,7 @@ from layerpack.emulator.environment import Invocation
 from layerpack.emulator.http_event import HttpResponse, event_of, json_problem, response_of
 from layerpack.emulator.http_server import Handler, Server
 from layerpack.emulator.pool import Pool, TooManyError
+from layerpack.errors import LayerpackError
 
 #: Lambda's quotas for events, in bytes: synchronous and asynchronous ones.
 LARGEST_EVENT: Final = 6 * 2**20
@@ -75,12 +76,16 @@ class _Handler(Handler):
             self.close_connection = True
             self._message(400, "Bad Request")
             return
-        if match is None:
-            self._front(body)
-        elif self.command != "POST":
-            self._fail(405, "MethodNotAllowedException", "Invoke is a POST request.")
-        else:
-            self._invoke(unquote(match["function"]), body)
+        try:
+            if match is None:
+                self._front(body)
+            elif self.command != "POST":
+                self._fail(405, "MethodNotAllowedException", "Invoke is a POST request.")
+            else:
+                self._invoke(unquote(match["function"]), body)
+        except LayerpackError as error:
+            # No new environment can be had: what Lambda, too, would call its own trouble.
+            self._fail(500, "ServiceException", error.message, {"Type": "Service"})
 
     # The names that http.server looks for.
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _handle  # noqa: N815

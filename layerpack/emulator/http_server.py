@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Final
+
+_LONGEST_LINE: Final = 1 << 16
+_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?\n")
 
 
 class Server(ThreadingHTTPServer):
@@ -29,19 +33,23 @@ class Handler(BaseHTTPRequestHandler):
     def chunks_of(self, largest: int) -> bytes | None:
         """A body that comes in chunks ("HTTP/1.1", RFC 9112, 7.1), as `body_of` gives one.
 
-        Raises ValueError for what is none.
+        Raises ValueError for what is none, and ConnectionError as `body_of` does.
         """
-        body = b""
-        too_large = False
-        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-            too_large |= len(body) > largest
-            body = b"" if too_large else body
+        body: bytes | None = b""
+        while size := _chunk_size(self._line()):
+            chunk = self.body_of(size, largest - len(body or b""))
+            body = None if body is None or chunk is None else body + chunk
+            self._line()
         # Trailers, and an empty line.
-        while self.rfile.readline().strip():
+        while self._line().strip():
             pass
-        return None if too_large else body
+        return body
+
+    def _line(self) -> bytes:
+        line = self.rfile.readline(_LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            raise ConnectionError("the client went away in the middle of its request")
+        return line
 
     def body_of(self, size: int, largest: int) -> bytes | None:
         """A body of `size` bytes; None for one that is larger than it may be.
@@ -60,3 +68,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
         """The function's own log tells of its requests."""
+
+
+def _chunk_size(line: bytes) -> int:
+    match = _CHUNK_SIZE.fullmatch(line)
+    if match is None:
+        raise ValueError(f"{line!r} is no size of a chunk")
+    return int(match[1], 16)

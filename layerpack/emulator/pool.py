@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from layerpack.emulator.environment import Environment
+from layerpack.errors import LayerpackError
 
 
 class TooManyError(Exception):
@@ -15,14 +16,14 @@ class TooManyError(Exception):
 
 
 class Pool:
-    """At most `limit` environments, made by `start` as they are needed, and kept warm."""
+    """At most `limit` environments, kept warm: `first`, and what `start` starts as it is needed."""
 
-    def __init__(self, start: Callable[[], Environment], limit: int) -> None:
+    def __init__(self, start: Callable[[], Environment], limit: int, first: Environment) -> None:
         self._start = start
         self._limit = limit
         self._lock = threading.Lock()
-        self._idle: list[Environment] = []
-        self._all: set[Environment] = set()
+        self._idle: list[Environment] = [first]
+        self._all: set[Environment] = {first}
         self._starting = 0
         self._closed = False
         # In the order in which they came; one thread an environment would do no more.
@@ -31,7 +32,7 @@ class Pool:
 
     @contextmanager
     def environment(self) -> Iterator[Environment]:
-        """An environment for one event. Raises TooManyError."""
+        """An environment for one event. Raises TooManyError, and what `start` raises."""
         environment = self._take()
         try:
             yield environment
@@ -44,7 +45,8 @@ class Pool:
         self._give(environment)
 
     def later(self, event: bytes, client_context: str) -> None:
-        """Have an event answered once an environment has time; nobody hears of the answer."""
+        """Have an event answered once an environment has time; nobody hears of the answer, nor
+        where there is none."""
         self._queued.submit(self._answer, event, client_context)
 
     def _answer(self, event: bytes, client_context: str) -> None:
@@ -54,6 +56,8 @@ class Pool:
             try:
                 with self.environment() as environment:
                     environment.invoke(event, client_context)
+                return
+            except LayerpackError:
                 return
             except TooManyError:
                 if self._closed:

@@ -181,7 +181,7 @@ class RunningProcess:
         self.kill()
 
 
-class CannotIsolateError(Exception):
+class CannotIsolateError(BuildToolError):
     """The kernel refuses what isolation takes; the message says what."""
 
 

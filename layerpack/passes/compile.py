@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -155,12 +156,8 @@ def _shares(batches: Iterable[_Batch], imported: frozenset[str]) -> list[_Share]
         others = tuple(entry for entry in batch.entries if entry.path not in imported)
         first.append(_Share(batch=batch, entries=ours, together=False))
         rest.append(_Share(batch=batch, entries=others, together=True))
-    ordered = (*sorted(first, key=_size), *sorted(rest, key=_size))
-    return [share for share in ordered if share.entries]
-
-
-def _size(share: _Share) -> int:
-    return share.size
+    size = attrgetter("size")
+    return [one for one in (*sorted(first, key=size), *sorted(rest, key=size)) if one.entries]
 
 
 def _skip(entries: Iterable[FileEntry], reason: str) -> Iterator[Edit]:

@@ -43,13 +43,13 @@ def proof_line(verified: Mapping[str, Any]) -> str:
     if verified.get("state") != "verified":
         return f"not verified: {verified['reason']}" if verified else ""
     failing = len(verified["not_importable"])
-    told = f"verified: {_counted(verified['modules'] - failing, 'module')} import"
+    told = f"verified: {_counted(verified['modules'] - failing, 'module', 'import')}"
     if failing:
         told += f" ({failing} do not, nor do they in a plain install)"
     workloads = verified["workloads"]
     if workloads:
         differing = sum(not one["equal"] for one in workloads)
-        answers = f"; {_counted(len(workloads), 'workload')} answer as in a plain install"
+        answers = f"; {_counted(len(workloads), 'workload', 'answer')} as in a plain install"
         told += answers + (f", {differing} within the tolerance" if differing else "")
     for level in verified.get("levels", ()):
         held = level["state"] == "verified"
@@ -59,9 +59,9 @@ def proof_line(verified: Mapping[str, Any]) -> str:
     return told
 
 
-def _counted(count: int, name: str) -> str:
-    """`1 workload`, `2 workloads`."""
-    return f"{count} {name}{'' if count == 1 else 's'}"
+def _counted(count: int, name: str, verb: str) -> str:
+    """`1 workload answers`, `2 workloads answer`."""
+    return f"1 {name} {verb}s" if count == 1 else f"{count} {name}s {verb}"
 
 
 def start_times(verified: Mapping[str, Any]) -> tuple[StartTimes, ...]:

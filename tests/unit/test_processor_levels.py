@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layerpack.processor_levels import flags_here, lacking, levels_here, variables
+from layerpack.processor_levels import flags_in, lacking, levels_here, variables
 
 
 @pytest.fixture
@@ -33,10 +33,8 @@ def test_libraries_are_told_by_the_names_that_they_know(libraries: list[Path]) -
     assert variables("avx2", []) == {}
 
 
-def test_what_the_processor_lacks_is_told(tmp_path: Path) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor\t: 0\nflags\t\t: fpu avx avx2 fma avx512f\nbugs\t: x\n")
-    flags = flags_here(info)
+def test_what_the_processor_lacks_is_told() -> None:
+    flags = flags_in("processor\t: 0\nflags\t\t: fpu avx avx2 fma avx512f\nbugs\t: x\n")
     assert lacking("avx2", flags) == ()
     assert lacking("avx512", flags) == ("avx512bw", "avx512cd", "avx512dq", "avx512vl")
 

@@ -2,8 +2,8 @@
 
 Imports nothing of layerpack, is imported by nothing, and runs on Python 3.9 or later. The event is
 `{"modules": [...], "seconds": 60}`; the answer maps in `failing` each module that does not import
-to the reason, such as `ImportError: no such file`, and has the `python`'s version and the flags of
-the `processor` (/proc/cpuinfo).
+to the reason, such as `ImportError: no such file`, and has the `python`'s version and the text of
+/proc/cpuinfo (`processor`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,8 @@ _LONGEST = 2000
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """See above."""
     failing = failures(event["modules"], os.cpu_count() or 1, event["seconds"])
-    return {"failing": failing, "python": platform.python_version(), "processor": flags()}
-
-
-def flags() -> list[str]:
-    """What the processor has."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    return next((x.partition(":")[2].split() for x in lines if x.startswith("flags")), [])
+    processor = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    return {"failing": failing, "python": platform.python_version(), "processor": processor}
 
 
 def failures(modules: list[str], at_once: int, seconds: float) -> dict[str, str]:

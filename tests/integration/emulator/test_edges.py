@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -175,13 +177,21 @@ def test_a_log_that_nobody_reads_does_not_stop_the_function(program: Program) ->
 
 
 def test_flushing_ends_with_the_pipe() -> None:
-    for _ in range(300):
-        process = subprocess.Popen(["true"], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        output = Output(process.stdout, lambda data: None)
-        output.flush()
-        output.close()
-        process.wait()
+    """However the two meet: the threads change places as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5000):
+            reading, writing = os.pipe()
+            output = Output(os.fdopen(reading, "rb", buffering=0), lambda data: None)
+            flushing = threading.Thread(target=output.flush, daemon=True)
+            flushing.start()
+            os.close(writing)
+            flushing.join(30)
+            assert not flushing.is_alive()
+            output.close()
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_lines_of_an_error_are_lines_and_lambdas_stand_alone(program: Program) -> None:

@@ -124,6 +124,18 @@ verify: {tolerance: 1e-5, memory: [512, 512]}
     assert ended.code == 4 and "Lambda reserves the variable AWS_REGION" in ended.errors
 
 
+def test_a_size_of_memory_that_does_not_do_is_told(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = "def handler(event, context): return len(b'x' * 300_000_000)\n"
+    project(tmp_path, index, handler=handler)
+    assert build(tmp_path, emulator_cache, "--no-verify").code == 0
+    ended = verify(tmp_path, emulator_cache, "--memory", "128", "--memory", "2048")
+    assert ended.code == 0, ended.errors
+    assert "with 128 MB the function fails: Runtime.OutOfMemory" in ended.errors
+    assert "with 2048 MB" not in ended.errors
+
+
 def test_what_is_built_is_proven_and_measured_without_building(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -137,12 +149,12 @@ def test_what_is_built_is_proven_and_measured_without_building(
     zips = {path: path.stat().st_mtime_ns for path in tmp_path.glob("build/small/**/*.zip")}
     ended = verify(tmp_path, emulator_cache, "--memory", "512", "--memory", "1769")
     assert ended.code == 0, ended.errors
-    assert "1 workload answer as in a plain install" in " ".join(ended.output.split())
+    assert "1 workload answers as in a plain install" in " ".join(ended.output.split())
     assert "ask, 512 MB" in ended.output
     proof = record(tmp_path)
     assert [one["memory_mb"] for one in proof["memory"]] == [512, 1769]
     assert {path: path.stat().st_mtime_ns for path in zips} == zips
-    assert "1 workload answer" in (tmp_path / "build/small/report.html").read_text()
+    assert "1 workload answers" in (tmp_path / "build/small/report.html").read_text()
     # It is the same build still.
     assert "nothing changed" in build(tmp_path, emulator_cache).errors
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -108,3 +110,54 @@ def test_what_is_refused_is_a_value_error(answer: Any) -> None:
 def test_true_is_true() -> None:
     answer = {"statusCode": 200, "headers": {"x": True, "content-type": "a"}}
     assert response_of(json.dumps(answer).encode()).headers[0] == ("x", "true")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "status"),
+    [
+        (b'5\r\n{"a":\r\n3;x=y\r\n 1}\r\n0\r\nTrailer: t\r\n\r\n', b"200"),
+        (b'-5\r\n{"a":\r\n0\r\n\r\n', b"400"),
+        (b"what\r\n", b"400"),
+    ],
+)
+def test_a_body_may_come_in_chunks(program: Program, chunks: bytes, status: bytes) -> None:
+    with serving(program, limit=1) as front:
+        address = urlsplit(front.url)
+        with socket.create_connection((address.hostname or "", address.port or 0), 30) as one:
+            head = f"POST {INVOCATIONS} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            one.sendall(head.encode() + chunks)
+            answer = one.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    if status == b"200":
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["event"] == {"a": 1}
+
+
+def test_half_of_a_body_in_chunks_is_no_event(program: Program) -> None:
+    with serving(program, limit=1) as front:
+        address = urlsplit(front.url)
+        with socket.create_connection((address.hostname or "", address.port or 0), 30) as gone:
+            head = f"POST {INVOCATIONS} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            gone.sendall(head.encode() + b'8\r\n{"a": 1}\r\n')
+            gone.shutdown(socket.SHUT_WR)
+            while gone.recv(4096):
+                pass
+        answer = client(front).invoke(FunctionName="small", Payload=b"{}")
+        assert json.load(answer["Payload"])["calls"] == 1
+
+
+def test_an_environment_that_cannot_begin_anew_is_the_services_trouble(
+    program: Program, tmp_path: Path
+) -> None:
+    python = tmp_path / program.interpreter.name
+    python.symlink_to(program.interpreter)
+    with serving(replace(program, interpreter=python), limit=1) as front:
+        python.unlink()
+        event = json.dumps({"exec": "import os; os._exit(1)"})
+        client(front).invoke(FunctionName="small", Payload=event)
+        response, body = fetch(front, "POST", INVOCATIONS, b"{}")
+        assert response.status == 500
+        assert response.headers["x-amzn-ErrorType"] == "ServiceException"
+        assert "cannot be started: No such file or directory" in json.loads(body)["message"]
+        # It is no news for those who ask later: there may be one by then.
+        python.symlink_to(program.interpreter)
+        assert json.load(client(front).invoke(FunctionName="small")["Payload"])["calls"] == 1
