@@ -29,8 +29,8 @@ _FUNCTION_ARN: Final = "arn:aws:lambda:us-east-1:000000000000:function:{}"
 _MB: Final = 2**20
 # What Invoke gives of the log.
 _TAIL_BYTES: Final = 4096
-# A message may have lines of its own.
-_ERROR_LINES: Final = re.compile(rb"^\[(?:ERROR|CRITICAL)\].*", re.MULTILINE | re.DOTALL)
+# A message may have lines of its own, and begin where the function's last line ended.
+_ERROR_LINES: Final = re.compile(rb"\[(?:ERROR|CRITICAL)\].*", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -130,9 +130,9 @@ def test_a_size_of_memory_that_does_not_do_is_told(
     handler = "def handler(event, context): return len(b'x' * 300_000_000)\n"
     project(tmp_path, index, handler=handler)
     assert build(tmp_path, emulator_cache, "--no-verify").code == 0
-    ended = verify(tmp_path, emulator_cache, "--memory", "128", "--memory", "2048")
+    ended = verify(tmp_path, emulator_cache, "--memory", "256", "--memory", "2048")
     assert ended.code == 0, ended.errors
-    assert "with 128 MB the function fails: Runtime.OutOfMemory" in ended.errors
+    assert "with 256 MB the function fails: Runtime.OutOfMemory" in ended.errors
     assert "with 2048 MB" not in ended.errors
 
 
@@ -147,19 +147,19 @@ def test_what_is_built_is_proven_and_measured_without_building(
 
     assert build(tmp_path, emulator_cache, "--no-verify").code == 0
     zips = {path: path.stat().st_mtime_ns for path in tmp_path.glob("build/small/**/*.zip")}
-    ended = verify(tmp_path, emulator_cache, "--memory", "512", "--memory", "1769")
+    ended = verify(tmp_path, emulator_cache, "--memory", "1024", "--memory", "3008")
     assert ended.code == 0, ended.errors
     assert "1 workload answers as in a plain install" in " ".join(ended.output.split())
-    assert "ask, 512 MB" in ended.output
+    assert "ask, 1024 MB" in ended.output
     proof = record(tmp_path)
-    assert [one["memory_mb"] for one in proof["memory"]] == [512, 1769]
+    assert [one["memory_mb"] for one in proof["memory"]] == [1024, 3008]
     assert {path: path.stat().st_mtime_ns for path in zips} == zips
     assert "1 workload answers" in (tmp_path / "build/small/report.html").read_text()
     # It is the same build still.
     assert "nothing changed" in build(tmp_path, emulator_cache).errors
 
-    ended = verify(tmp_path, emulator_cache, "--format", "json", "--isolation", "process")
-    assert json.loads(ended.output)["isolation"] == "process"
+    ended = verify(tmp_path, emulator_cache, "--format", "json", "--isolation", "namespaces")
+    assert json.loads(ended.output) == record(tmp_path)
 
     (tmp_path / "code/app.py").write_text(HANDLER + "\n")
     ended = verify(tmp_path, emulator_cache)
