@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from layerpack.builders import docker_container
+from layerpack import held_container
 from layerpack.docker_engine import connect, need_image
 from layerpack.limits import RuntimeProfile
 from tests.support.command import Ended, layerpack, start
@@ -79,14 +79,14 @@ def test_a_cancelled_build_leaves_no_container(
 def test_what_was_made_and_never_started_goes_with_a_later_build(
     engine: Engine, stand_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_container, "_NEVER_STARTED_SECONDS", -60.0)
+    monkeypatch.setattr(held_container, "_NEVER_STARTED_SECONDS", -60.0)
     left = engine.client.containers.create(stand_in, ["true"], labels={"layerpack": ""})
     foreign = engine.client.containers.create(stand_in, ["true"])
     try:
         connected = connect()
         profile = RuntimeProfile.load(RUNTIME, "x86_64")
         image = need_image(connected, stand_in, profile, lambda _: None, lambda *_: None)
-        docker_container.Container(connected, image, profile).close()
+        held_container.HeldContainer(connected, image, profile).close()
         made = {one.id for one in engine.client.containers.list(all=True)}
         assert left.id not in made and foreign.id in made
     finally:
