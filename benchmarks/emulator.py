@@ -46,7 +46,7 @@ def main() -> None:
 
         def build(option: str, *, known: bool = True) -> float:
             if not known:
-                shutil.rmtree(cache / "answers", ignore_errors=True)
+                shutil.rmtree(cache / "plain", ignore_errors=True)
             output = folder / "timed"
             shutil.rmtree(output, ignore_errors=True)
             command = (*_LAYERPACK, "build", path, "-o", output, option)
