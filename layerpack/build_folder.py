@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,8 @@ from layerpack.errors import UsageError
 from layerpack.units import sha256_file, write_text
 
 _STATE = ".state.json"
+#: What was published from the folder: no part of the build, so it outlives it.
+RECEIPT: Final = "publish.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,10 @@ class BuildFolder:
                 for path in sorted(aside.rglob("*"))
                 if path.is_file()
             }
+            files.pop(RECEIPT, None)
             write_text(aside / _STATE, json.dumps({"key": key, "files": files}))
+            if (self.path / RECEIPT).is_file():
+                shutil.copyfile(self.path / RECEIPT, aside / RECEIPT)
             place, former = self.path.resolve(), self._former
             if place.exists():
                 place.rename(former)
@@ -124,6 +130,7 @@ class BuildFolder:
             # What is changed in it is written aside and renamed, so that links do.
             shutil.copytree(self.path, aside, dirs_exist_ok=True, copy_function=os.link)
             (aside / _STATE).unlink()
+            (aside / RECEIPT).unlink(missing_ok=True)
             yield aside
 
     @property

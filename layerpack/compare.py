@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+
+#: Who gave the two answers, for the sentences that tell their difference.
+Sides = tuple[str, str]
+_BUILT: Final[Sides] = ("the plain install", "the layers")
 
 
-def difference(plain: bytes, packed: bytes, tolerance: float) -> str | None:
+def difference(plain: bytes, packed: bytes, tolerance: float, sides: Sides = _BUILT) -> str | None:
     """Where two answers (JSON) differ, and how; None where they are equal.
 
     Numbers may differ by `tolerance`, relative to the larger one (and to 1, where both are
@@ -18,34 +22,36 @@ def difference(plain: bytes, packed: bytes, tolerance: float) -> str | None:
     if plain == packed:
         return None
     try:
-        pairs = _differences("answer", json.loads(plain), json.loads(packed), tolerance)
-        return next(pairs, None)
+        values = json.loads(plain), json.loads(packed)
+        return next(_differences("answer", *values, tolerance, sides), None)
     except ValueError:
         return "the answers differ, and are not JSON"
     except RecursionError:
         return "the answers differ, and are nested too deep to tell where"
 
 
-def _differences(where: str, left: Any, right: Any, tolerance: float) -> Iterator[str]:
+def _differences(
+    where: str, left: Any, right: Any, tolerance: float, sides: Sides
+) -> Iterator[str]:
     if isinstance(left, dict) and isinstance(right, dict):
         for name in sorted(left.keys() ^ right.keys()):
-            side = "plain" if name in left else "packed"
-            yield f"{where}.{name} is in the {side} answer alone"
+            side = sides[0] if name in left else sides[1]
+            yield f"{where}.{name} is there from {side} alone"
         for name in sorted(left.keys() & right.keys()):
-            yield from _differences(f"{where}.{name}", left[name], right[name], tolerance)
+            yield from _differences(f"{where}.{name}", left[name], right[name], tolerance, sides)
     elif isinstance(left, list) and isinstance(right, list):
         if len(left) != len(right):
-            yield f"{where} has {len(left)} items in the plain answer, {len(right)} in the packed"
+            yield f"{where} has {len(left)} items from {sides[0]}, {len(right)} from {sides[1]}"
         for number, (one, other) in enumerate(zip(left, right, strict=False)):
-            yield from _differences(f"{where}[{number}]", one, other, tolerance)
+            yield from _differences(f"{where}[{number}]", one, other, tolerance, sides)
     elif isinstance(left, str) and isinstance(right, str) and left != right:
         values = _structure(left), _structure(right)
         if None in values:
-            yield _told(where, left, right)
+            yield _told(where, left, right, sides)
         else:
-            yield from _differences(where, *values, tolerance)
+            yield from _differences(where, *values, tolerance, sides)
     elif not _same(left, right, tolerance):
-        yield _told(where, left, right)
+        yield _told(where, left, right, sides)
 
 
 def _structure(text: str) -> Any:
@@ -74,6 +80,6 @@ def _same(left: Any, right: Any, tolerance: float) -> bool:
     return type(left) is type(right) and left == right
 
 
-def _told(where: str, left: Any, right: Any) -> str:
+def _told(where: str, left: Any, right: Any, sides: Sides) -> str:
     shown = [text if len(text) < 80 else text[:77] + "..." for text in map(repr, (left, right))]
-    return f"{where} is {shown[0]} from the plain install, {shown[1]} from the layers"
+    return f"{where} is {shown[0]} from {sides[0]}, {shown[1]} from {sides[1]}"

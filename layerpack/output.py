@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layerpack import __version__
+from layerpack.answers import Answers
 from layerpack.archive import COMPRESSOR, Packed, compress_all, member_size, write_zip
 from layerpack.assets import AssetRecord
 from layerpack.builders.api import SystemLibrary, WheelFile
@@ -124,10 +125,14 @@ def write_build(
     return plan.notes
 
 
-def write_proof(folder: Path, proof: dict[str, Any]) -> None:
-    """Write what was verified into a build's manifest and its page."""
-    manifest = replace(Manifest.read(folder / "manifest.json"), verified=proof)
+def write_proof(folder: Path, verified: dict[str, Any], answers: Answers | None = None) -> None:
+    """Write what was verified into a build's manifest and its page, and the answers beside it."""
+    manifest = replace(Manifest.read(folder / "manifest.json"), verified=verified)
     manifest.write(folder / "manifest.json")
+    if answers is None:
+        Answers.remove(folder)
+    else:
+        answers.write(folder)
     _write_page(folder, manifest, FileInventory.read(folder / "files.json"))
 
 

@@ -27,7 +27,7 @@ from layerpack.payload import FileEntry
 from layerpack.recipe import Recipe
 from layerpack.stages import Stages
 from layerpack.units import key_of
-from layerpack.verification import ProofOptions, verify
+from layerpack.verification import Proof, ProofOptions, verify
 
 #: What the manifest of a build says that was not to be verified; the next one may be.
 _UNVERIFIED: Final = {"state": "not verified", "reason": "--no-verify"}
@@ -114,11 +114,11 @@ def _build(
                     raise
                 for text in notes:
                     events.warn(text)
-                proof = _UNVERIFIED
+                proof = Proof(record=_UNVERIFIED)
                 if options.verify:
                     manifest = Manifest.read(aside / "manifest.json")
                     proof = verify(aside, manifest, built, cache=options.cache, events=events)
-                write_proof(aside, proof)
+                write_proof(aside, proof.record, proof.answers)
         return _result(folder, fresh=fresh)
 
 
@@ -161,7 +161,7 @@ def prove(
             options=proof_options,
         )
         with folder.amending() as aside:
-            write_proof(aside, proof)
+            write_proof(aside, proof.record, proof.answers)
         return _result(folder, fresh=True)
 
 

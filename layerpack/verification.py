@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from layerpack.answers import Answered, Answers
 from layerpack.blame import Cause, Step, find_cause
 from layerpack.cache import Cache
 from layerpack.compare import difference
@@ -38,6 +39,15 @@ class ProofOptions:
     memory: Sequence[int] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What a verification found: the record for the manifest, and what the workloads answered
+    (None without workloads, or where nothing ran)."""
+
+    record: dict[str, Any]
+    answers: Answers | None = None
+
+
 def verify(
     folder: Path,
     manifest: Manifest,
@@ -46,7 +56,7 @@ def verify(
     cache: Cache,
     events: Events,
     options: ProofOptions | None = None,
-) -> dict[str, Any]:
+) -> Proof:
     """Prove what lies in the build `folder`, and give the record for its manifest.
 
     Raises VerificationError for a module that imports from the plain install and not from the
@@ -64,7 +74,7 @@ def verify(
     with closing(isolator), cache.scratch() as scratch:
         if reason := isolator.obstacle():
             events.warn(f"the layers are not verified: {reason}")
-            return {"state": "not verified", "reason": reason}
+            return Proof(record={"state": "not verified", "reason": reason})
         memory = options.memory or built.recipe.verify.memory
         trial = Trial(built.recipe, cache=cache, events=events, scratch=scratch, isolator=isolator)
         proof = _Proof(built, trial, memory, cache=cache, events=events, scratch=scratch)
@@ -92,9 +102,10 @@ class _Proof:
         self._scratch = scratch
         self._trial = trial
         self._tries = 0
+        self._answers: Answers | None = None
 
-    def run(self, folder: Path, manifest: Manifest) -> dict[str, Any]:
-        """The record. Raises VerificationError."""
+    def run(self, folder: Path, manifest: Manifest) -> Proof:
+        """What was found. Raises VerificationError."""
         self._events.step("verifying: importing every module")
         packed = unzip(folder, manifest, self._scratch / "packed")
         modules = self._modules()
@@ -106,15 +117,16 @@ class _Proof:
         for module, problem in failed.items():
             if module not in plain_failed:
                 self._raise_import(module, problem)
-        record = self._workloads(packed)
-        return {
+        workloads = self._workloads(packed)
+        record = {
             "state": "verified",
             "isolation": self._trial.isolation,
             "python": self._trial.python,
             "modules": len(modules),
             "not_importable": dict(sorted(plain_failed.items())),
-            **record,
+            **workloads,
         }
+        return Proof(record=record, answers=self._answers)
 
     # Modules.
 
@@ -146,6 +158,10 @@ class _Proof:
             {"name": one.name, "equal": equal, "packed": one.numbers, "plain": other.numbers}
             for one, other, equal in self._compared(ours, plain, {})
         ]
+        self._answers = Answers(
+            tolerance=self._recipe.verify.tolerance,
+            workloads=tuple(self._answered(one) for one in ours),
+        )
         self._events.step("measuring what the function imports")
         return {
             "workloads": workloads,
@@ -153,6 +169,12 @@ class _Proof:
             "imports": self._imports(packed),
             "memory": [self._with_memory(packed, size) for size in self._memory],
         }
+
+    def _answered(self, ran: Ran) -> Answered:
+        event = self._trial.workloads[ran.name].decode()
+        return Answered(
+            name=ran.name, event=event, answer=ran.payload, again=ran.again or ran.payload
+        )
 
     def _at_level(self, packed: Trees, level: Level) -> dict[str, Any]:
         """The workloads with libraries held to a level of the processor."""

@@ -19,8 +19,11 @@ from layerpack.cli.diff import diff
 from layerpack.cli.doctor import doctor
 from layerpack.cli.explain import explain
 from layerpack.cli.invoke import invoke
+from layerpack.cli.list_ import list_layers
 from layerpack.cli.lock import lock
 from layerpack.cli.passes import passes
+from layerpack.cli.prune import prune
+from layerpack.cli.publish import publish
 from layerpack.cli.schema import schema
 from layerpack.cli.serve import serve
 from layerpack.cli.size_report import size_report
@@ -36,9 +39,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-commands = (build, lock, verify, invoke, serve)
-for command in (*commands, size_report, explain, diff, passes, schema, doctor):
+building = (build, lock, verify, invoke, serve, size_report, explain, diff)
+for command in (*building, publish, prune, passes, schema, doctor):
     app.command()(command)
+app.command("list")(list_layers)
 
 
 def _version(wanted: bool) -> None:

@@ -34,11 +34,13 @@ def _out() -> TextIO:
     return sys.stdout
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Standard output, for tables."""
     return Console(file=_out())
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """A value as JSON."""
     _out().write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -47,7 +49,7 @@ def print_report(report: SizeReport, format_: Format) -> None:
     if format_ is Format.JSON:
         _out().write(json_.size_report_json(report))
     else:
-        terminal.print_size_report(report, _console())
+        terminal.print_size_report(report, console())
     _out().flush()
     error = limit_error(report)
     if error is not None:
@@ -58,9 +60,9 @@ def print_report(report: SizeReport, format_: Format) -> None:
 def print_proof(report: SizeReport, verified: Mapping[str, Any], format_: Format) -> None:
     """What was proven and measured of a build; `verified` is its manifest's record."""
     if format_ is Format.JSON:
-        _print_json(verified)
+        print_json(verified)
     else:
-        terminal.print_proof(report, _console())
+        terminal.print_proof(report, console())
 
 
 def print_diff(diff: ReportDiff, format_: Format) -> None:
@@ -68,7 +70,7 @@ def print_diff(diff: ReportDiff, format_: Format) -> None:
     if format_ is Format.JSON:
         _out().write(json_.diff_json(diff))
     else:
-        terminal_diff.print_diff(diff, _console())
+        terminal_diff.print_diff(diff, console())
 
 
 def print_explanation(explanation: Explanation, format_: Format) -> None:
@@ -76,7 +78,7 @@ def print_explanation(explanation: Explanation, format_: Format) -> None:
     if format_ is Format.JSON:
         _out().write(json_.explanation_json(explanation))
     else:
-        terminal_explain.print_explanation(explanation, _console())
+        terminal_explain.print_explanation(explanation, console())
 
 
 def print_schema(text: str) -> None:
@@ -87,7 +89,7 @@ def print_schema(text: str) -> None:
 def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) -> None:
     """The passes; each with whether a recipe asks for it, or None where there is no recipe."""
     if format_ is Format.JSON:
-        _print_json(
+        print_json(
             [
                 {"name": one.name, "summary": one.summary, "after": sorted(one.after)}
                 | ({} if wanted is None else {"wanted": wanted})
@@ -104,7 +106,7 @@ def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) ->
 def print_checks(checks: Sequence[Check], format_: Format) -> None:
     """What `doctor` found."""
     if format_ is Format.JSON:
-        _print_json([asdict(check) for check in checks])
+        print_json([asdict(check) for check in checks])
         return
     width = max(len(check.name) for check in checks)
     marks = {"found": "ok", "missing": "-", "low": "!"}
@@ -118,7 +120,7 @@ def print_checks(checks: Sequence[Check], format_: Format) -> None:
 def print_plan(plan: dict[str, object], format_: Format) -> None:
     """What `build --dry-run` found."""
     if format_ is Format.JSON:
-        _print_json(plan)
+        print_json(plan)
         return
     for key, value in plan.items():
         if isinstance(value, dict):
@@ -145,7 +147,7 @@ def print_lock_change(path: Path, former: Lock | None, new: Lock, format_: Forma
         if former is not None and before.get(name) != after.get(name)
     }
     if format_ is Format.JSON:
-        _print_json({"file": str(path), "distributions": after, "changed": changed})
+        print_json({"file": str(path), "distributions": after, "changed": changed})
         return
     for name, change in changed.items():
         old, now = change["before"], change["after"]

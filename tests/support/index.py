@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pytest
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 
@@ -150,3 +154,17 @@ def _handler(index: LocalIndex) -> type[BaseHTTPRequestHandler]:
             """Nothing: the requests are kept."""
 
     return Handler
+
+
+@contextmanager
+def served_alone(uv_cache: Path) -> Iterator[LocalIndex]:
+    """An empty index; until the end no setting of this machine adds another one."""
+    with pytest.MonkeyPatch.context() as patch, LocalIndex() as served:
+        for name in list(os.environ):
+            if name.startswith(("PIP_", "UV_")):
+                patch.delenv(name)
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        patch.setenv("UV_NO_CONFIG", "1")
+        patch.setenv("UV_CACHE_DIR", str(uv_cache))
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        yield served

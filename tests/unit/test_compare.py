@@ -39,8 +39,8 @@ def test_these_are_the_same(plain: Any, packed: Any, tolerance: float) -> None:
     [
         (1.0, 1.1, "answer is 1.0 from the plain install, 1.1 from the layers"),
         ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, "answer.a[1].b is 2 from"),
-        ({"a": 1}, {}, "answer.a is in the plain answer alone"),
-        ([1], [1, 2], "answer has 1 items in the plain answer, 2 in the packed"),
+        ({"a": 1}, {}, "answer.a is there from the plain install alone"),
+        ([1], [1, 2], "answer has 1 items from the plain install, 2 from the layers"),
         # Whole numbers are counts and names: no tolerance.
         (1000000, 1000001, "answer is 1000000"),
         (True, 1, "answer is True"),

@@ -38,14 +38,6 @@ def handler(event, context):
 """
 
 
-@pytest.fixture(scope="session")
-def emulator_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """A cache with AWS's client in it: it comes from the package index, once for all tests."""
-    cache = Cache(tmp_path_factory.mktemp("emulator") / "cache")
-    runtime_folder(RuntimeProfile.load(HERE, "x86_64"), cache, Events())
-    return cache
-
-
 Starter = Callable[..., Environment]
 
 

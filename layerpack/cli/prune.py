@@ -1,0 +1,65 @@
+"""`layerpack prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes
+from layerpack.cli.options import Format, FormatOption, Quiet
+
+
+def prune(
+    build: Annotated[
+        Path | None,
+        typer.Argument(metavar="[BUILD]", help="Whose layers: a build folder, or its recipe."),
+    ] = None,
+    keep: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many versions of each layer to keep.")
+    ] = 3,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A layer by its name, instead; repeatable."),
+    ] = None,
+    region: Regions = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    profile: Profile = "",
+    endpoint_url: EndpointUrl = "",
+    format_: FormatOption = Format.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Delete old versions of a build's layers.
+
+    Shows them first, and asks. The newest of each layer stay, and those that a function of the
+    account still uses, in whichever of its versions.
+
+    Exit codes: 0 done, 2 usage, 8 a region failed.
+    """
+    from layerpack.cli.builds import find_build
+    from layerpack.cli.confirm import confirm
+    from layerpack.cli.render_publish import print_stock
+    from layerpack.cli.reporter import Reporter
+    from layerpack.publish import stocks
+    from layerpack.publish.aws import Access, Aws
+
+    folder = find_build(build).folder if build else None
+    layers = stocks.layers_of(folder, layer or [])
+    aws = Aws(Access(profile=profile, endpoint_url=endpoint_url))
+    regions = aws.regions(region or [])
+    reporter = Reporter(quiet=quiet, verbose=False)
+    with reporter:
+        found = stocks.look(aws, regions, layers.names, reporter.events)
+        stocks.choose(found, keep)
+    count = sum(len(one.going) for one in found)
+    if count and not dry_run:
+        if not yes:
+            print_stock(found, Format.TABLE)
+            confirm(f"Delete these {count} versions?", "prune asks first, and nobody can be asked")
+        with reporter:
+            stocks.delete(aws, found, layers.folder, reporter.events)
+    print_stock(found, format_, done=not dry_run)
+    if error := stocks.error(found):
+        raise error

@@ -1,0 +1,269 @@
+"""The only door to AWS: boto3's clients, how fast they ask, and what their refusals mean.
+
+Credentials are boto3's own affair (profiles, SSO, roles, variables); none of them gets into a
+message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import http.client
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore import exceptions as raised
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from layerpack import data
+from layerpack.errors import PublishError, UsageError
+from layerpack.publish.errors import AwsError
+from layerpack.publish.meanings import meaning_of
+
+#: Of the requests that AWS takes, so that other tools of the account get some too.
+_SHARE: Final = 0.8
+#: How often what may be asked again is asked.
+_ATTEMPTS: Final = 6
+_CONNECT_SECONDS: Final = 10
+_READ_SECONDS: Final = 60
+#: AWS answers a zip of 50 MB only when it has looked into it; a function may run for 15 minutes.
+_LONG_READ_SECONDS: Final = 960
+_PART_BYTES: Final = 8 * 2**20
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """How AWS is reached: a profile of the standard configuration and another endpoint, both empty
+    where boto3 shall decide."""
+
+    profile: str = ""
+    endpoint_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """Whose credentials these are: the account's number, the ARN, and its partition (`aws`)."""
+
+    account: str
+    arn: str
+
+    @property
+    def partition(self) -> str:
+        """The ARN's second part: `aws`, `aws-cn`, `aws-us-gov`."""
+        return self.arn.split(":")[1]
+
+
+class Pacer:
+    """Keeps requests to one region's control plane below AWS's throttle."""
+
+    def __init__(self, requests_per_second: float) -> None:
+        self._gap = 1 / requests_per_second
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def __call__(self, **_: Any) -> None:
+        """Wait for this request's turn (a handler of botocore's `before-send`)."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._gap
+        time.sleep(turn - now)
+
+
+class Aws:
+    """The clients of one session. Raises UsageError for a profile or an endpoint that is none."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        # Sessions are not safe in threads, their clients are.
+        self._lock = threading.Lock()
+        self._regions: dict[str, Region] = {}
+        try:
+            self._session = boto3.session.Session(profile_name=access.profile or None)
+        except raised.ProfileNotFound:
+            raise _no_profile(access.profile) from None
+        except BotoCoreError as error:
+            raise self._error("reading the AWS configuration", error) from None
+
+    def regions(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """The regions to work in: those wanted, or the configuration's own.
+
+        Raises UsageError for one that boto3 does not know, and where none is named.
+        """
+        if not wanted:
+            own = self._session.region_name
+            if not own:
+                raise UsageError(
+                    "in which region? None was named, and the AWS configuration has none",
+                    "--region eu-west-1, for example; repeat it for several.",
+                )
+            return (str(own),)
+        known = {
+            region
+            for partition in self._session.get_available_partitions()
+            for region in self._session.get_available_regions("lambda", partition)
+        }
+        for name in wanted:
+            if name not in known:
+                near = difflib.get_close_matches(name, sorted(known), n=1)
+                hint = f"Did you mean {near[0]}? " if near else ""
+                raise UsageError(
+                    f"boto3 {boto3.__version__} knows no region '{name}' with Lambda",
+                    f"{hint}For a new one, update boto3: pip install -U boto3.",
+                )
+        return tuple(dict.fromkeys(wanted))
+
+    def identity(self, region: str) -> Identity:
+        """Whose credentials these are, asked in `region`. Raises AwsError."""
+        with self.told("asking AWS whose credentials these are"):
+            answer = self.client("sts", region).get_caller_identity()
+        return Identity(account=answer["Account"], arn=answer["Arn"])
+
+    def region(self, name: str) -> Region:
+        """The clients of one region. Raises AwsError where the configuration is broken."""
+        with self._lock:
+            if name not in self._regions:
+                self._regions[name] = Region(self, name)
+            return self._regions[name]
+
+    def client(self, service: str, region: str, *, once: bool = False) -> Any:
+        """A client; `once`: one that asks once, and waits for what takes long."""
+        path_style = self.access.endpoint_url or any(os.environ.get(name) for name in _ENDPOINTS)
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_LONG_READ_SECONDS if once else _READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 1 if once else _ATTEMPTS},
+            tcp_keepalive=True,
+            # Another endpoint seldom has a name for each bucket.
+            s3={"addressing_style": "path"} if path_style else None,
+            max_pool_connections=20,
+        )
+        with self.told("reading the AWS configuration"):
+            try:
+                return self._session.client(
+                    service,
+                    region_name=region,
+                    endpoint_url=self.access.endpoint_url or None,
+                    config=config,
+                )
+            except ValueError as error:
+                raise UsageError(
+                    f"--endpoint-url: {error}", "A URL such as http://localhost:4566."
+                ) from None
+
+    @contextmanager
+    def told(self, doing: str) -> Iterator[None]:
+        """Turn what AWS or the way to it refuses into an AwsError that says what was done.
+
+        `doing` begins the sentence, such as `publishing bert-numpy in eu-west-1`.
+        """
+        try:
+            yield
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            raise self._error(doing, error) from None
+
+    def _error(self, doing: str, error: Exception) -> AwsError:
+        # A transfer's own error has only the text of the client's.
+        inner = error.__context__ if isinstance(error, Boto3Error) else None
+        cause = inner if isinstance(inner, BotoCoreError | ClientError) else error
+        meaning = meaning_of(cause, self.access.profile)
+        return AwsError(
+            self._hidden(f"{doing}: {meaning.text}"),
+            self._hidden(meaning.hint),
+            meaning=replace(meaning, text="", hint=""),
+        )
+
+    def _hidden(self, text: str) -> str:
+        """The text without the credentials, which AWS repeats in some of its refusals."""
+        try:
+            credentials = self._session.get_credentials()
+            frozen = credentials.get_frozen_credentials() if credentials else ()
+        except Exception:  # whatever a provider of credentials raises: there are none to hide
+            frozen = ()
+        for secret in frozen:
+            if secret and len(secret) > 3:
+                text = text.replace(secret, "***")
+        return text
+
+
+class Region:
+    """The clients of one region: `lambda_` asks again what may be asked again, `once` does not,
+    and waits for what takes long."""
+
+    def __init__(self, aws: Aws, name: str) -> None:
+        self.name = name
+        self.endpoint = aws.access.endpoint_url
+        self._aws = aws
+        self._pacer = Pacer(_SHARE * data.load("publish.json")["requests_per_second"])
+        self.lambda_ = self._paced(aws.client("lambda", name))
+        self.once = self._paced(aws.client("lambda", name, once=True))
+        self.s3 = aws.client("s3", name)
+        self.tags = aws.client("resourcegroupstaggingapi", name)
+        self.iam = aws.client("iam", name)
+
+    def told(self, doing: str) -> Any:
+        """See `Aws.told`; the region's name ends the sentence."""
+        return self._aws.told(f"{doing} in {self.name}")
+
+    def download(self, address: str) -> bytes:
+        """What is at an address that AWS gave (it holds a signature, so it is never told).
+
+        Raises PublishError.
+        """
+        if urlsplit(address).scheme not in ("https", "http"):
+            raise PublishError(f"{self.name} gives an address that cannot be downloaded from")
+        try:
+            with urllib.request.urlopen(address, timeout=_READ_SECONDS) as answer:  # noqa: S310
+                content: bytes = answer.read()
+                return content
+        except urllib.error.HTTPError as error:
+            reason = f"HTTP {error.code}"
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(getattr(error, "reason", error))
+        raise PublishError(f"downloading from {self.name} failed: {reason}", "Publish again.")
+
+    def upload(self, path: Path, bucket: str, key: str, progress: Any) -> None:
+        """Send a file to S3, in parts where it is large, each with its checksum; parts are taken
+        back where that fails. `progress` is called with bytes, and may raise."""
+        self.s3.upload_file(
+            str(path),
+            bucket,
+            key,
+            ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+            Callback=progress,
+            Config=TransferConfig(
+                multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
+            ),
+        )
+
+    def _paced(self, client: Any) -> Any:
+        client.meta.events.register("before-send.lambda", self._pacer)
+        # Running a function does not count: it is not the control plane's.
+        return client
+
+
+def _no_profile(name: str) -> UsageError:
+    try:
+        known = sorted(boto3.session.Session().available_profiles)
+    except BotoCoreError:
+        known = []
+    chosen = name or os.environ.get("AWS_PROFILE", "")
+    near = difflib.get_close_matches(chosen, known, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return UsageError(
+        f"the AWS configuration has no profile '{chosen}'",
+        f"{hint}It has: {', '.join(known) or 'none'}.",
+    )
