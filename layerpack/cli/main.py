@@ -18,6 +18,7 @@ from layerpack.cli.build import build
 from layerpack.cli.diff import diff
 from layerpack.cli.doctor import doctor
 from layerpack.cli.explain import explain
+from layerpack.cli.export import export
 from layerpack.cli.invoke import invoke
 from layerpack.cli.list_ import list_layers
 from layerpack.cli.lock import lock
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 building = (build, lock, verify, invoke, serve, size_report, explain, diff)
-for command in (*building, publish, prune, passes, schema, doctor):
+for command in (*building, publish, prune, export, passes, schema, doctor):
     app.command()(command)
 app.command("list")(list_layers)
 

@@ -13,12 +13,10 @@ from layerpack.limits import LambdaLimits
 from layerpack.manifest import Manifest
 from layerpack.publish.aws import Identity, Region
 from layerpack.publish.checks import Artifact, layer_arn
+from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
 from layerpack.publish.errors import AwsError
 from layerpack.publish.versions import layers_of
 
-#: A new function gets these, unless told: what `invoke` runs with.
-NEW_MEMORY_MB: Final = 1769
-NEW_TIMEOUT: Final = 60
 #: The alias that --snap-start moves, unless told: only published versions have snapshots.
 USUAL_ALIAS: Final = "live"
 
@@ -165,8 +163,8 @@ def wanted_configuration(
     }
     if variables:
         wanted["Environment"] = {"Variables": variables}
-    memory = wish.memory or (None if former else NEW_MEMORY_MB)
-    timeout = wish.timeout or (None if former else NEW_TIMEOUT)
+    memory = wish.memory or (None if former else MEMORY_MB)
+    timeout = wish.timeout or (None if former else TIMEOUT_SECONDS)
     if memory:
         wanted["MemorySize"] = memory
     if timeout:

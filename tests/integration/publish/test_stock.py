@@ -166,8 +166,8 @@ def test_what_a_function_began_to_use_meanwhile_stays(stocked: Publisher, aws: F
         )
 
     # The second time functions are listed.
-    aws.add("GET", "/functions/", change=lambda answer: None)
-    aws.add("GET", "/functions/", change=begin)
+    aws.add("GET", "/functions", change=lambda answer: None)
+    aws.add("GET", "/functions", change=begin)
     arguments = ("prune", "build/small", "--keep", "1", "--region", REGION, "--yes")
     assert stocked.run(*arguments).code == 0
     versions = aws.client("lambda").list_layer_versions(LayerName="small-alpha")["LayerVersions"]

@@ -1,0 +1,52 @@
+"""`layerpack export`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ToolOption(StrEnum):
+    """Who deploys."""
+
+    SAM = "sam"
+    CDK = "cdk"
+    TERRAFORM = "terraform"
+    SERVERLESS = "serverless"
+    CLOUDFORMATION = "cloudformation"
+
+
+def export(
+    build: Annotated[Path, typer.Argument(metavar="BUILD", help="A build folder, or its recipe.")],
+    to: Annotated[ToolOption, typer.Option(help="The tool that deploys.")],
+    region: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Where the layers are published, if in several regions."),
+    ] = "",
+    zips: Annotated[
+        bool, typer.Option("--zips", help="Name the local zips, also where they are published.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
+    ] = None,
+) -> None:
+    """Write a working snippet for a tool that deploys: its function and its layers.
+
+    Layers are named by the ARNs that `publish` noted, or by their zips where they are not published
+    as they are now. Paths hold from the file's folder (without --output: this one).
+    """
+    from layerpack.cli.builds import find_build
+    from layerpack.publish.export import export as snippet
+    from layerpack.units import write_text
+
+    folder = find_build(build).folder
+    beside = output.parent if output else Path()
+    text = snippet(folder, to.value, beside=beside, region=region, zips=zips)
+    if output:
+        write_text(output, text)
+    else:
+        sys.stdout.write(text)
