@@ -31,6 +31,7 @@ from layerpack import data
 from layerpack.errors import PublishError, UsageError
 from layerpack.publish.errors import AwsError
 from layerpack.publish.meanings import meaning_of
+from layerpack.publish.zip_body import insert_zip
 
 #: Of the requests that AWS takes, so that other tools of the account get some too.
 _SHARE: Final = 0.8
@@ -251,7 +252,7 @@ class Region:
 
     def _paced(self, client: Any) -> Any:
         client.meta.events.register("before-send.lambda", self._pacer)
-        # Running a function does not count: it is not the control plane's.
+        client.meta.events.register("before-call.lambda", insert_zip)
         return client
 
 

@@ -179,10 +179,13 @@ class FakeAws:
         """Note a request, and find what happens to it."""
         with self._lock:
             self.asked.append(asked)
-            for rule in self.rules:
-                if rule.times > 0 and rule.matches(asked):
-                    rule.times -= 1
-                    return rule
+            rules = list(self.rules)
+        for rule in rules:
+            if rule.matches(asked):
+                with self._lock:
+                    if rule.times > 0:
+                        rule.times -= 1
+                        return rule
         return None
 
     def forward(
