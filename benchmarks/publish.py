@@ -4,9 +4,9 @@
 
 AWS is moto's server behind the tests' proxy, which waits before each answer as a network and AWS
 would: `--delay` seconds for every request, `--layer-delay` more for a layer. Both ways wait alike;
-what is compared is how they overlap. The layers are a small one, one of 7 MB and three of 26. (moto is
-one process, so the larger they are, the more it is moto that is measured.) The second run's
-requests are counted.
+what is compared is how they overlap. The layers are a small one, one of 7 MB and three of 26.
+(moto is one process, so the larger they are, the more it is moto that is measured.) The second
+run's requests are counted.
 """
 
 from __future__ import annotations
