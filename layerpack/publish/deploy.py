@@ -156,26 +156,35 @@ class Deployment:
 
     def _settled(self, qualifier: str = "", *, stoppable: bool = True) -> None:
         """Wait until AWS has carried a change out. Raises PublishError where it could not."""
-        name = f"{self.plan.name}:{qualifier}" if qualifier else self.plan.name
+        found = self._at_rest(qualifier, stoppable=stoppable)
+        if "Failed" in (found.get("State"), found.get("LastUpdateStatus")):
+            reason = found.get("LastUpdateStatusReason") or found.get("StateReason") or "?"
+            raise PublishError(
+                f"{self._shown(qualifier)} in {self.region.name} cannot be used: {reason}"
+            )
+
+    def _at_rest(self, qualifier: str, *, stoppable: bool) -> dict[str, Any]:
+        """The configuration once AWS changes nothing of it any more: before that it takes no other
+        change. Raises PublishError where that takes too long."""
+        shown = self._shown(qualifier)
         end = time.monotonic() + _SETTLE_SECONDS
         while True:
-            with self.region.told(f"waiting for {name}"):
-                found = self.region.lambda_.get_function_configuration(
+            with self.region.told(f"waiting for {shown}"):
+                found: dict[str, Any] = self.region.lambda_.get_function_configuration(
                     FunctionName=self.plan.name,
                     **({"Qualifier": qualifier} if qualifier else {}),
                 )
-            states = found.get("State", "Active"), found.get("LastUpdateStatus", "Successful")
-            if "Failed" in states:
-                reason = found.get("LastUpdateStatusReason") or found.get("StateReason") or "?"
-                raise PublishError(f"{name} in {self.region.name} cannot be used: {reason}")
-            if states[0] in ("Active", "Inactive") and states[1] == "Successful":
-                return
+            if found.get("State") != "Pending" and found.get("LastUpdateStatus") != "InProgress":
+                return found
             if time.monotonic() > end:
                 raise PublishError(
-                    f"{name} in {self.region.name} is still {states[0]} ({states[1]}) after "
-                    f"{_SETTLE_SECONDS} s"
+                    f"{shown} in {self.region.name} is not ready after {_SETTLE_SECONDS} s",
+                    "See what AWS's console says of it, and publish again.",
                 )
             self._wait(stoppable=stoppable)
+
+    def _shown(self, qualifier: str) -> str:
+        return f"{self.plan.name}:{qualifier}" if qualifier else self.plan.name
 
     def _wait(self, *, stoppable: bool) -> None:
         if not stoppable:
@@ -231,12 +240,19 @@ class Deployment:
                     raise
                 self.region.lambda_.create_alias(**alias, FunctionVersion=version)
             else:
-                self.region.lambda_.update_alias(**alias, FunctionVersion=version)
+                # All of it: weights that an earlier shift left would go on sending some elsewhere.
+                self.region.lambda_.update_alias(
+                    **alias,
+                    FunctionVersion=version,
+                    RoutingConfig={"AdditionalVersionWeights": {}},
+                )
 
     # Taking back.
 
     def _delete(self, qualifier: str) -> None:
         try:
+            # A snapshot that is being made cannot be deleted.
+            self._at_rest(qualifier, stoppable=False)
             with self.region.told(f"deleting {self.plan.name} {qualifier}".rstrip()):
                 self.region.lambda_.delete_function(
                     FunctionName=self.plan.name, **({"Qualifier": qualifier} if qualifier else {})
@@ -252,9 +268,11 @@ class Deployment:
         stop, self.traffic = self.traffic, Traffic(direct=self.traffic.direct)
         try:
             while self._undo:
-                self._undo.pop()()
                 if self.plan.former is not None:
-                    self._settled(stoppable=False)
+                    self._at_rest("", stoppable=False)
+                self._undo.pop()()
+            if self.plan.former is not None:
+                self._settled(stoppable=False)
         except PublishError as second:
             told = f"and taking it back failed: {second.message}: look at the function"
         else:

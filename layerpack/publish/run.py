@@ -6,12 +6,11 @@ that dies is taken up again from there.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from layerpack.answers import Answers
 from layerpack.errors import LayerpackError, PublishError
@@ -24,12 +23,9 @@ from layerpack.publish.plan import LayerPlan, RegionPlan
 from layerpack.publish.receipt import FunctionReceipt, Receipt
 from layerpack.publish.sending import Traffic, publish_layer
 from layerpack.publish.share import share
+from layerpack.publish.side_by_side import side_by_side
 from layerpack.publish.versions import LayerVersion, receipt_of
 
-_T = TypeVar("_T")
-_K = TypeVar("_K")
-#: Regions at once: each waits for AWS most of the time.
-_REGIONS: Final = 12
 #: Layers of a region at once: AWS looks into each zip for some seconds before it answers.
 _LAYERS: Final = 3
 
@@ -117,8 +113,7 @@ def plan(
         except LayerpackError as error:
             return failed(name, identity.account, error)
 
-    with ThreadPoolExecutor(_REGIONS) as pool:
-        return list(pool.map(one, regions))
+    return side_by_side(one, regions, events)
 
 
 def publish(
@@ -144,7 +139,7 @@ def publish(
             events=events,
         ).run()
 
-    return _all(one, plans, _REGIONS, traffic, events)
+    return side_by_side(one, plans, events, traffic)
 
 
 def _counter(events: Events, total: int) -> Callable[[int], None]:
@@ -158,35 +153,6 @@ def _counter(events: Events, total: int) -> Callable[[int], None]:
             events.progress(min(done, total), total)
 
     return sent
-
-
-def _all(
-    action: Callable[[_K], _T],
-    values: Iterable[_K],
-    at_once: int,
-    traffic: Traffic,
-    events: Events,
-) -> list[_T]:
-    """The action's result for each value, in their order, some at once.
-
-    Where the run is ended, what has begun comes to its end first: AWS would carry it out all the
-    same, and the receipt shall know of it.
-    """
-    with ThreadPoolExecutor(at_once) as pool:
-        futures: list[Future[_T]] = [pool.submit(action, value) for value in values]
-        try:
-            wait(futures)
-        except BaseException:
-            traffic.stop.set()
-            events.warn("ending what is being done now; Ctrl-C once more does not wait for it")
-            pool.shutdown(wait=False, cancel_futures=True)
-            try:
-                wait([one for one in futures if not one.cancelled()])
-            except BaseException:
-                # Threads cannot be ended otherwise; what they wrote, they wrote aside.
-                os._exit(130)
-            raise
-        return [future.result() for future in futures]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +14,8 @@ from layerpack.publish.aws import Aws
 from layerpack.publish.prune import RegionStock, stock, superfluous
 from layerpack.publish.prune import delete as delete_in
 from layerpack.publish.receipt import Receipt
+from layerpack.publish.side_by_side import side_by_side
 
-_REGIONS: Final = 12
 SCHEMA_VERSION: Final = 1
 
 
@@ -49,7 +48,14 @@ def look(
 ) -> list[RegionStock]:
     """What the regions have of the layers, or of all (None); a region's error stands in its own."""
     events.step("asking AWS what is there")
-    return _each(regions, lambda name: stock(aws.region(name), names))
+
+    def one(name: str) -> RegionStock:
+        try:
+            return stock(aws.region(name), names)
+        except LayerpackError as error:
+            return RegionStock(region=name, error=error)
+
+    return side_by_side(one, regions, events)
 
 
 def choose(found: Sequence[RegionStock], keep: int) -> None:
@@ -72,8 +78,7 @@ def delete(aws: Aws, found: Sequence[RegionStock], folder: Path | None, events: 
         if receipt is not None:
             receipt.forget(region.region, {gone.version.arn for gone in region.gone})
 
-    with ThreadPoolExecutor(_REGIONS) as pool:
-        list(pool.map(one, found))
+    side_by_side(one, found, events)
 
 
 def error(found: Sequence[RegionStock]) -> PublishError | None:
@@ -120,14 +125,3 @@ def state_of(region: RegionStock, arn: str) -> str:
     if any(one.version.arn == arn for one in region.gone):
         return "gone"
     return "goes" if any(one.version.arn == arn for one in region.going) else "stays"
-
-
-def _each(regions: Sequence[str], action: Callable[[str], RegionStock]) -> list[RegionStock]:
-    def one(name: str) -> RegionStock:
-        try:
-            return action(name)
-        except LayerpackError as error:
-            return RegionStock(region=name, error=error)
-
-    with ThreadPoolExecutor(_REGIONS) as pool:
-        return list(pool.map(one, regions))

@@ -63,8 +63,8 @@ def latest_version(region: Region, layer: str) -> LayerVersion | None:
     """A layer's latest version, by one request. Raises AwsError."""
     try:
         with region.told(f"looking for {layer}"):
-            # AWS gives the newest first.
-            answer = region.lambda_.list_layer_versions(LayerName=layer, MaxItems=1)
+            # AWS gives the newest first: the latest is on the first page.
+            answer = region.lambda_.list_layer_versions(LayerName=layer)
     except AwsError as error:
         if error.code == "ResourceNotFoundException":
             return None
