@@ -114,7 +114,9 @@ class Deployment:
     def _update(self, former: dict[str, Any], arns: Sequence[str], folder: Path) -> None:
         changes = set(self.plan.changes)
         wanted = wanted_configuration(self.wish, self.manifest, former, [*arns, *self.plan.keeps])
-        configured = bool(changes - {"code", "architecture", "alias"})
+        back = former_configuration(former, wanted)
+        # What stays as it is may be changed by somebody else meanwhile.
+        wanted = {key: value for key, value in wanted.items() if back.get(key) != value}
         back = former_configuration(former, wanted)
         kept = None
         if changes & {"code", "architecture"}:
@@ -126,7 +128,7 @@ class Deployment:
             self._undo.append(lambda: self._send_code(kept, architectures))
             self._send_code(self.artifact, [self.manifest.architecture])
             self._settled()
-        if configured:
+        if wanted:
             self._undo.append(lambda: self._configure(back))
             self._configure(wanted)
 

@@ -238,6 +238,12 @@ def _check_former(former: Mapping[str, Any], wish: FunctionWish) -> None:
             f"the function {wish.name} is a container image, which has no layers",
             "Choose another --function.",
         )
+    if error := (former.get("Environment") or {}).get("Error"):
+        # Written back, they would be lost.
+        raise PublishError(
+            f"the variables of the function {wish.name} cannot be read: {error.get('Message')}",
+            "Let these credentials decrypt them (kms:Decrypt), or use others: --profile.",
+        )
     storage = (former.get("EphemeralStorage") or {}).get("Size", 512)
     if wish.snap_start and storage > 512:
         raise PublishError(
