@@ -38,6 +38,20 @@ class BuildFolder:
         `on_wait` is told when another build has it. Raises UsageError where the path cannot be
         built in.
         """
+        with self._held(on_wait):
+            self._check()
+            self._mend()
+            yield
+
+    @contextmanager
+    def published(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold a build that is there against builds, without a thought of replacing it."""
+        with self._held(on_wait):
+            self._mend()
+            yield
+
+    @contextmanager
+    def _held(self, on_wait: Callable[[], None]) -> Iterator[None]:
         path = self._beside("lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -55,17 +69,18 @@ class BuildFolder:
             on_wait()
             lock.acquire()
         try:
-            self._check()
-            former = self._former
-            if former.is_dir():
-                # A build died between its two renames: the former build is still whole.
-                if self.path.exists():
-                    shutil.rmtree(former, ignore_errors=True)
-                else:
-                    former.rename(self.path.resolve())
             yield
         finally:
             lock.release()
+
+    def _mend(self) -> None:
+        former = self._former
+        if former.is_dir():
+            # A build died between its two renames: the former build is still whole.
+            if self.path.exists():
+                shutil.rmtree(former, ignore_errors=True)
+            else:
+                former.rename(self.path.resolve())
 
     def _check(self) -> None:
         if self.path.is_dir():

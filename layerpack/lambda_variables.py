@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# API reference of Lambda, "Environment": the names of variables.
+_VARIABLE: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]+")
 # "Reserved environment variables": a function's configuration may not set them.
 _RESERVED: Final = frozenset(
     {
@@ -40,8 +41,8 @@ def lambda_variables(*, name: str, runtime: str, handler: str, memory_mb: int) -
 
 def variable_problem(name: str) -> str:
     """Why a function's configuration may not set a variable, as a clause; empty where it may."""
-    if not _VARIABLE.fullmatch(name):
-        return f"'{name}' is no name of a variable: letters, digits and _"
     if name in _RESERVED:
         return f"Lambda reserves the variable {name}"
+    if not _VARIABLE.fullmatch(name):
+        return f"'{name}' is no variable that Lambda takes: a letter, then letters, digits and _"
     return ""

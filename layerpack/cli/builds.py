@@ -53,7 +53,10 @@ def _of_recipe(path: Path) -> Path:
     recipe = Recipe.load(path)
     folder = Path("build") / recipe.name
     if not (folder / "manifest.json").is_file():
-        raise UsageError(f"{path} is not built: there is no {folder}", f"layerpack build {path}")
+        raise UsageError(
+            f"{path} is not built: there is no {folder} in the current folder",
+            f"layerpack build {path}, or name the build's folder where it is.",
+        )
     lock = Lock.read(recipe.lock_path)
     built = BuildFolder(folder)
     if lock is None or not is_fresh(built, recipe, lock, built.image()):

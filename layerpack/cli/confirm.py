@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from layerpack.errors import UsageError
 
 
@@ -14,5 +12,7 @@ def confirm(question: str, silent: str) -> None:
     with `silent` saying so."""
     if not sys.stdin.isatty():
         raise UsageError(silent, "Add --yes if that is what you want.")
-    if not typer.confirm(question, err=True):
+    sys.stderr.write(f"{question} [y/N]: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was done")

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from layerpack.cli.aws_options import given
+from layerpack.errors import UsageError
+
 
 class ToolOption(StrEnum):
     """Who deploys."""
@@ -24,9 +27,15 @@ def export(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="A build folder, or its recipe.")],
     to: Annotated[ToolOption, typer.Option(help="The tool that deploys.")],
     region: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="NAME", help="Where the layers are published, if in several regions."),
-    ] = "",
+    ] = None,
+    endpoint_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Where they were published, if by another --endpoint-url."
+        ),
+    ] = None,
     zips: Annotated[
         bool, typer.Option("--zips", help="Name the local zips, also where they are published.")
     ] = False,
@@ -44,9 +53,18 @@ def export(
     from layerpack.units import write_text
 
     folder = find_build(build).folder
-    beside = output.parent if output else Path()
-    text = snippet(folder, to.value, beside=beside, region=region, zips=zips)
-    if output:
+    if output is not None and output.is_dir():
+        raise UsageError(f"--output {output} is a folder", "Name a file: -o template.yaml.")
+    to_file = output is not None and str(output) != "-"
+    text = snippet(
+        folder,
+        to.value,
+        beside=output.parent if output and to_file else Path(),
+        region=given("--region", region),
+        endpoint=given("--endpoint-url", endpoint_url).rstrip("/"),
+        zips=zips,
+    )
+    if output and to_file:
         write_text(output, text)
     else:
         sys.stdout.write(text)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.aws_options import EndpointUrl, Profile, Regions
-from layerpack.cli.options import Format, FormatOption, Quiet
+from layerpack.cli.aws_options import EndpointUrl, Profile, Regions, given
+from layerpack.cli.options import Format, FormatOption, Quiet, Verbose
 
 
 def list_layers(
@@ -24,10 +24,11 @@ def list_layers(
         typer.Option(metavar="NAME", help="A layer by its name, instead; repeatable."),
     ] = None,
     region: Regions = None,
-    profile: Profile = "",
-    endpoint_url: EndpointUrl = "",
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
     format_: FormatOption = Format.TABLE,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """List published layers, their versions, and the functions that use them.
 
@@ -40,11 +41,14 @@ def list_layers(
     from layerpack.publish.aws import Access, Aws
 
     folder = find_build(build).folder if build else None
-    names = stocks.layers_of(folder, layer or []).names if build or layer else None
-    aws = Aws(Access(profile=profile, endpoint_url=endpoint_url))
-    regions = aws.regions(region or [])
-    with Reporter(quiet=quiet, verbose=False) as reporter:
-        found = stocks.look(aws, regions, names, reporter.events)
+    layers = stocks.named_layers(folder, layer or [])
+    access = Access(
+        profile=given("--profile", profile), endpoint_url=given("--endpoint-url", endpoint_url)
+    )
+    aws = Aws(access)
+    regions = aws.regions(region or layers.regions)
+    with Reporter(quiet=quiet, verbose=verbose) as reporter:
+        found = stocks.look(aws, regions, layers.names, reporter.events)
     print_stock(found, format_)
-    if error := stocks.error(found):
+    if error := stocks.stocks_error(found):
         raise error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes
-from layerpack.cli.options import Format, FormatOption, Quiet
+from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes, given
+from layerpack.cli.options import Format, FormatOption, Quiet, Verbose
+from layerpack.errors import UsageError
 
 
 def prune(
@@ -26,10 +28,11 @@ def prune(
     region: Regions = None,
     yes: Yes = False,
     dry_run: DryRun = False,
-    profile: Profile = "",
-    endpoint_url: EndpointUrl = "",
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
     format_: FormatOption = Format.TABLE,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Delete old versions of a build's layers.
 
@@ -38,6 +41,7 @@ def prune(
 
     Exit codes: 0 done, 2 usage, 8 a region failed.
     """
+    from layerpack.build_folder import BuildFolder
     from layerpack.cli.builds import find_build
     from layerpack.cli.confirm import confirm
     from layerpack.cli.render_publish import print_stock
@@ -46,20 +50,26 @@ def prune(
     from layerpack.publish.aws import Access, Aws
 
     folder = find_build(build).folder if build else None
-    layers = stocks.layers_of(folder, layer or [])
-    aws = Aws(Access(profile=profile, endpoint_url=endpoint_url))
-    regions = aws.regions(region or [])
-    reporter = Reporter(quiet=quiet, verbose=False)
+    if folder is None and not layer:
+        raise UsageError("whose layers?", "layerpack prune build/bert, or --layer NAME.")
+    layers = stocks.named_layers(folder, layer or [])
+    access = Access(
+        profile=given("--profile", profile), endpoint_url=given("--endpoint-url", endpoint_url)
+    )
+    aws = Aws(access)
+    regions = aws.regions(region or layers.regions)
+    reporter = Reporter(quiet=quiet, verbose=verbose)
     with reporter:
         found = stocks.look(aws, regions, layers.names, reporter.events)
         stocks.choose(found, keep)
     count = sum(len(one.going) for one in found)
     if count and not dry_run:
         if not yes:
-            print_stock(found, Format.TABLE)
+            print_stock(found, Format.TABLE, to_errors=True)
             confirm(f"Delete these {count} versions?", "prune asks first, and nobody can be asked")
-        with reporter:
-            stocks.delete(aws, found, layers.folder, reporter.events)
+        # What is noted of them is read once nobody else writes it.
+        with BuildFolder(folder).published() if folder else nullcontext(), reporter:
+            stocks.delete(aws, found, folder, reporter.events)
     print_stock(found, format_, done=not dry_run)
-    if error := stocks.error(found):
+    if error := stocks.stocks_error(found):
         raise error

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes
+from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes, given
 from layerpack.cli.options import Format, FormatOption, Quiet, Verbose
 
 _MEGABYTES = "MB of memory for the function (default for a new one: 1769)."
@@ -17,28 +17,28 @@ def publish(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="A build folder, or its recipe.")],
     region: Regions = None,
     bucket: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
             help="The bucket for zips over 50 MB; {region} and {account} stand for these "
             "(default: layerpack-{account}-{region}, or one with the tag 'layerpack').",
         ),
-    ] = "",
+    ] = None,
     function: Annotated[
-        str, typer.Option(metavar="NAME", help="Give this function the layers and the code.")
-    ] = "",
+        str | None, typer.Option(metavar="NAME", help="Give this function the layers and the code.")
+    ] = None,
     role: Annotated[
-        str, typer.Option(metavar="ARN", help="The function's role; a new one needs it.")
-    ] = "",
+        str | None, typer.Option(metavar="ARN", help="The function's role; a new one needs it.")
+    ] = None,
     memory: Annotated[int | None, typer.Option(min=128, max=10240, help=_MEGABYTES)] = None,
     timeout: Annotated[
         int | None,
         typer.Option(min=1, max=900, help="The function's timeout (default for a new one: 60 s)."),
     ] = None,
     alias: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="NAME", help="Publish a version, and move this alias to it."),
-    ] = "",
+    ] = None,
     snap_start: Annotated[
         bool,
         typer.Option("--snap-start", help="Switch SnapStart on (alias: 'live', unless named)."),
@@ -56,8 +56,8 @@ def publish(
     ] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
-    profile: Profile = "",
-    endpoint_url: EndpointUrl = "",
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
     format_: FormatOption = Format.TABLE,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -77,38 +77,44 @@ def publish(
     from layerpack.errors import UsageError
     from layerpack.publish import run
     from layerpack.publish.aws import Access, Aws
+    from layerpack.publish.bucket import check_name
     from layerpack.publish.checks import sendable
     from layerpack.publish.function import FunctionWish, check_wish
     from layerpack.publish.look import Wish
     from layerpack.publish.share import shares_of
 
-    if not function and (role or memory or timeout or alias or snap_start):
+    wished = FunctionWish(
+        name=given("--function", function),
+        role=given("--role", role),
+        memory=memory,
+        timeout=timeout,
+        alias=given("--alias", alias),
+        snap_start=snap_start,
+    )
+    if not wished.name and (role or memory or timeout or alias or snap_start):
         raise UsageError(
             "--role, --memory, --timeout, --alias and --snap-start are for a function",
             "Name it with --function.",
         )
-    wished = FunctionWish(
-        name=function,
-        role=role,
-        memory=memory,
-        timeout=timeout,
-        alias=alias,
-        snap_start=snap_start,
-    )
     wish = Wish(
-        bucket=bucket,
+        bucket=given("--bucket", bucket),
         shares=tuple(shares_of(account or [], organization or [], public)),
         function=wished if function else None,
+    )
+    if wish.bucket:
+        check_name(wish.bucket)
+    access = Access(
+        profile=given("--profile", profile), endpoint_url=given("--endpoint-url", endpoint_url)
     )
     found = find_build(build)
     reporter = Reporter(quiet=quiet, verbose=verbose)
     folder = BuildFolder(found.folder)
-    with folder.locked(lambda: reporter.tell(f"waiting for what works on {found.folder}")):
+    with folder.published(lambda: reporter.tell(f"waiting for what works on {found.folder}")):
         with reporter:
             ready = sendable(found.folder, reporter.events)
             if wish.function:
                 check_wish(wish.function, ready.manifest)
-            aws = Aws(Access(profile=profile, endpoint_url=endpoint_url))
+            aws = Aws(access)
             regions = aws.regions(region or [])
             plans = run.plan(ready, regions, wish, aws, reporter.events)
         for plan in plans:

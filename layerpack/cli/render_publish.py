@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -28,7 +29,7 @@ def print_publish_plan(plans: Sequence[RegionPlan], format_: Format) -> None:
     for plan in plans:
         _title(out, plan.region, plan.account)
         if plan.error:
-            _failed(out, plan.error.message)
+            _failed(out)
             continue
         table = parts.new_table("Layer", ">Zipped", "What happens", "Latest version there")
         for layer in plan.layers:
@@ -40,7 +41,7 @@ def print_publish_plan(plans: Sequence[RegionPlan], format_: Format) -> None:
             )
         parts.print_table(table, out)
         if plan.bucket:
-            out.print(Text(f"Bucket: {plan.bucket}"))
+            out.print(Text(f"Bucket: {plan.bucket.name}"))
         if plan.function:
             changes = f" ({', '.join(plan.function.changes)})" if plan.function.changes else ""
             out.print(Text(f"Function {plan.function.name}: {plan.function.action}{changes}"))
@@ -53,8 +54,9 @@ def print_publish_plan(plans: Sequence[RegionPlan], format_: Format) -> None:
         for remark in plan.remarks:
             out.print(Text(f"Note: {remark}", style=parts.DIM))
     total = sum(plan.bytes_to_send for plan in plans)
-    out.print()
-    out.print(Text(f"To send: {human_size(total)}." if total else "There is nothing to send."))
+    if total or not any(plan.error for plan in plans):
+        out.print()
+        out.print(Text(f"To send: {human_size(total)}." if total else "There is nothing to send."))
 
 
 def print_outcomes(outcomes: Sequence[RegionOutcome], format_: Format) -> None:
@@ -65,32 +67,36 @@ def print_outcomes(outcomes: Sequence[RegionOutcome], format_: Format) -> None:
     out = console()
     for one in outcomes:
         _title(out, one.region, one.account)
-        if one.layers:
-            table = parts.new_table("Layer version", "")
-            for layer in one.layers:
-                shared = f", shared with {', '.join(layer.shared)}" if layer.shared else ""
-                table.add_row(parts.plain(layer.arn or layer.name), f"{layer.state}{shared}")
-            parts.print_table(table, out)
+        for layer in one.layers:
+            shared = f", shared with {', '.join(layer.shared)}" if layer.shared else ""
+            # Whole on any terminal: it is there to be copied.
+            out.print(Text(f"{layer.state:<9}  {layer.arn or layer.name}{shared}"), soft_wrap=True)
         if one.function:
             version = f", version {one.function.version}" if one.function.version else ""
             alias = f", alias {one.function.alias}" if one.function.alias else ""
-            out.print(Text(f"Function {one.function.name}: {one.did_to_function}{version}{alias}"))
+            words = f"Function {one.function.name}: {one.did_to_function}{version}{alias}"
+            out.print(Text(words), soft_wrap=True)
+        for arn in one.drops:
+            out.print(Text(f"  taken off it: {arn}"), soft_wrap=True)
         if one.error:
-            _failed(out, one.error.message)
+            _failed(out)
         elif one.did_nothing:
             out.print(Text("Nothing to do: all of it is there already."))
 
 
-def print_stock(found: Sequence[RegionStock], format_: Format, *, done: bool = False) -> None:
-    """The layer versions of an account; `done`: what was to go was deleted."""
+def print_stock(
+    found: Sequence[RegionStock], format_: Format, *, done: bool = False, to_errors: bool = False
+) -> None:
+    """The layer versions of an account; `done`: what was to go was deleted; `to_errors`: beside the
+    result, on standard error."""
     if format_ is Format.JSON:
         print_json(stock_json(found))
         return
-    out = console()
+    out = Console(file=sys.stderr) if to_errors else console()
     for one in found:
         _title(out, one.region, "")
         if one.error:
-            _failed(out, one.error.message)
+            _failed(out)
         table = parts.new_table("Layer", ">Version", "Created", "Runtimes", "Used by", "")
         for item in one.standing:
             version = item.version
@@ -121,5 +127,6 @@ def _title(out: Console, region: str, account: str) -> None:
     out.print(Text(f"{region}, account {account}" if account else region, style="bold"))
 
 
-def _failed(out: Console, message: str) -> None:
-    out.print(Text(f"Failed: {message}", style=parts.BAD))
+def _failed(out: Console) -> None:
+    """(Why stands in the error, which comes last.)"""
+    out.print(Text("Failed.", style=parts.BAD))

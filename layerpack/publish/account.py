@@ -15,10 +15,10 @@ from layerpack.units import human_size
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """An action that publishing takes, and the ARN that it is for."""
+    """Actions that publishing takes, and the ARNs that they are for."""
 
-    action: str
-    resource: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
 
 
 def check_room(region: Region, zipped_bytes: int) -> str:
@@ -48,46 +48,44 @@ def check_room(region: Region, zipped_bytes: int) -> str:
     return ""
 
 
-def check_permissions(region: Region, identity: Identity, needs: Iterable[Need]) -> str:
+def check_permissions(region: Region, needs: Iterable[Need]) -> str:
     """Whether the credentials' own policies allow what is needed, as IAM's simulator tells.
 
     Gives a remark where that cannot be seen: the simulator is itself an action that few may use,
     and the account's root has no policies. Raises PublishError, naming what is not allowed.
     """
-    source = _policy_source(identity)
+    source = _policy_source(region.identity)
     if not source:
         return "permissions cannot be seen beforehand for these credentials"
-    denied = []
-    by_resource: dict[str, list[str]] = {}
-    for need in needs:
-        by_resource.setdefault(need.resource, []).append(need.action)
+    denied: set[str] = set()
     try:
-        for resource, actions in by_resource.items():
+        for need in needs:
             with region.told("looking what these credentials may do"):
                 pages = region.iam.get_paginator("simulate_principal_policy").paginate(
                     PolicySourceArn=source,
-                    ActionNames=sorted(set(actions)),
-                    ResourceArns=[resource],
+                    ActionNames=list(need.actions),
+                    ResourceArns=list(need.resources),
                 )
-                for page in pages:
-                    denied += [_told(one, resource) for one in page["EvaluationResults"]]
+                denied |= {
+                    _denied(one, need) for page in pages for one in page["EvaluationResults"]
+                }
     except AwsError as error:
         if error.unanswered:
             raise
         return f"permissions cannot be seen beforehand: {error.message}"
-    if wrong := sorted({one for one in denied if one}):
+    if wrong := sorted(denied - {""}):
         raise PublishError(
-            f"{identity.arn} may not do what publishing takes: {', '.join(wrong)}",
+            f"{region.identity.arn} may not do what publishing takes: {', '.join(wrong)}",
             "Let the role or user do it (IAM), or use another one: --profile.",
         )
     return ""
 
 
-def _told(result: dict[str, Any], resource: str) -> str:
+def _denied(result: dict[str, Any], need: Need) -> str:
     """What a simulation refuses; empty where it allows, or lacks what a condition asks for."""
     if result["EvalDecision"] == "allowed" or result.get("MissingContextValues"):
         return ""
-    return f"{result['EvalActionName']} on {resource}"
+    return f"{result['EvalActionName']} on {result.get('EvalResourceName') or need.resources[0]}"
 
 
 def _policy_source(identity: Identity) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import http.client
 import os
+import re
+import ssl
 import threading
 import time
 import urllib.error
@@ -26,11 +28,14 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as raised
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from botocore.session import Session as BareSession
 
 from layerpack import data
 from layerpack.errors import PublishError, UsageError
 from layerpack.publish.errors import AwsError
-from layerpack.publish.meanings import meaning_of
+from layerpack.publish.meanings import UNKNOWN_CREDENTIALS, meaning_of
+from layerpack.publish.place import Place
 from layerpack.publish.zip_body import insert_zip
 
 #: Of the requests that AWS takes, so that other tools of the account get some too.
@@ -77,11 +82,14 @@ class Pacer:
 
     def __call__(self, **_: Any) -> None:
         """Wait for this request's turn (a handler of botocore's `before-send`)."""
+        time.sleep(self.turn(time.monotonic()))
+
+    def turn(self, now: float) -> float:
+        """How many seconds the next request has to wait, asked for at the time `now`."""
         with self._lock:
-            now = time.monotonic()
             turn = max(now, self._next)
             self._next = turn + self._gap
-        time.sleep(turn - now)
+        return turn - now
 
 
 class Aws:
@@ -92,6 +100,8 @@ class Aws:
         # Sessions are not safe in threads, their clients are.
         self._lock = threading.Lock()
         self._regions: dict[str, Region] = {}
+        #: Known after `identify`.
+        self.identity = Identity(account="", arn="::")
         try:
             self._session = boto3.session.Session(profile_name=access.profile or None)
         except raised.ProfileNotFound:
@@ -104,37 +114,52 @@ class Aws:
 
         Raises UsageError for one that boto3 does not know, and where none is named.
         """
-        if not wanted:
-            own = self._session.region_name
-            if not own:
-                raise UsageError(
-                    "in which region? None was named, and the AWS configuration has none",
-                    "--region eu-west-1, for example; repeat it for several.",
-                )
-            return (str(own),)
+        own = self._session.region_name
+        if not wanted and not own:
+            raise UsageError(
+                "in which region? None was named, and the AWS configuration has none",
+                "--region eu-west-1, for example; repeat it for several.",
+            )
         known = {
             region
             for partition in self._session.get_available_partitions()
             for region in self._session.get_available_regions("lambda", partition)
         }
-        for name in wanted:
+        for name in wanted or (str(own),):
             if name not in known:
-                near = difflib.get_close_matches(name, sorted(known), n=1)
+                near = difflib.get_close_matches(name.lower()[:20], sorted(known), n=1)
                 hint = f"Did you mean {near[0]}? " if near else ""
+                origin = "" if wanted else " (from the AWS configuration)"
                 raise UsageError(
-                    f"boto3 {boto3.__version__} knows no region '{name}' with Lambda",
-                    f"{hint}For a new one, update boto3: pip install -U boto3.",
+                    f"boto3 {boto3.__version__} knows no region '{name}'{origin} with Lambda",
+                    f"{hint}Repeat --region for several. For a new one, update boto3: "
+                    "pip install -U boto3.",
                 )
-        return tuple(dict.fromkeys(wanted))
+        return tuple(dict.fromkeys(wanted or (str(own),)))
 
-    def identity(self, region: str) -> Identity:
-        """Whose credentials these are, asked in `region`. Raises AwsError."""
-        with self.told("asking AWS whose credentials these are"):
-            answer = self.client("sts", region).get_caller_identity()
-        return Identity(account=answer["Account"], arn=answer["Arn"])
+    def identify(self, regions: Sequence[str]) -> Identity:
+        """Whose credentials these are. Raises AwsError.
+
+        Each region is asked until one answers: where one is not enabled it knows nobody, and that
+        is its own affair.
+        """
+        refused: AwsError | None = None
+        for region in regions:
+            try:
+                with self.told("asking AWS whose credentials these are"):
+                    answer = self.client("sts", region).get_caller_identity()
+            except AwsError as error:
+                if error.code not in UNKNOWN_CREDENTIALS:
+                    raise
+                refused = refused or error
+            else:
+                self.identity = Identity(account=answer["Account"], arn=answer["Arn"])
+                return self.identity
+        raise refused or UsageError("no region was named")
 
     def region(self, name: str) -> Region:
-        """The clients of one region. Raises AwsError where the configuration is broken."""
+        """The clients of one region. Raises UsageError, AwsError where the configuration is
+        broken."""
         with self._lock:
             if name not in self._regions:
                 self._regions[name] = Region(self, name)
@@ -161,9 +186,16 @@ class Aws:
                     config=config,
                 )
             except ValueError as error:
+                if not self.access.endpoint_url or "endpoint" not in str(error).lower():
+                    raise
                 raise UsageError(
                     f"--endpoint-url: {error}", "A URL such as http://localhost:4566."
                 ) from None
+
+    @property
+    def ca_bundle(self) -> str:
+        """The file of certificates that the configuration names (AWS_CA_BUNDLE), or empty."""
+        return str(self._session._session.get_config_variable("ca_bundle") or "")
 
     @contextmanager
     def told(self, doing: str) -> Iterator[None]:
@@ -173,7 +205,10 @@ class Aws:
         """
         try:
             yield
-        except (BotoCoreError, ClientError, Boto3Error) as error:
+        except (BotoCoreError, ClientError, Boto3Error, ResponseParserError) as error:
+            raise self._error(doing, error) from None
+        except (OSError, ValueError) as error:
+            # What a credential provider, or an address, makes of an odd configuration.
             raise self._error(doing, error) from None
 
     def _error(self, doing: str, error: Exception) -> AwsError:
@@ -191,10 +226,10 @@ class Aws:
         """The text without the credentials, which AWS repeats in some of its refusals."""
         try:
             credentials = self._session.get_credentials()
-            frozen = credentials.get_frozen_credentials() if credentials else ()
+            frozen = credentials.get_frozen_credentials() if credentials else None
         except Exception:  # whatever a provider of credentials raises: there are none to hide
-            frozen = ()
-        for secret in frozen:
+            frozen = None
+        for secret in (frozen.access_key, frozen.secret_key, frozen.token) if frozen else ():
             if secret and len(secret) > 3:
                 text = text.replace(secret, "***")
         return text
@@ -206,7 +241,6 @@ class Region:
 
     def __init__(self, aws: Aws, name: str) -> None:
         self.name = name
-        self.endpoint = aws.access.endpoint_url
         self._aws = aws
         self._pacer = Pacer(_SHARE * data.load("publish.json")["requests_per_second"])
         self.lambda_ = self._paced(aws.client("lambda", name))
@@ -214,6 +248,26 @@ class Region:
         self.s3 = aws.client("s3", name)
         self.tags = aws.client("resourcegroupstaggingapi", name)
         self.iam = aws.client("iam", name)
+
+    @property
+    def identity(self) -> Identity:
+        """Whose credentials these are."""
+        return self._aws.identity
+
+    @property
+    def place(self) -> Place:
+        """This region, for the receipt."""
+        endpoint = str(self.lambda_.meta.endpoint_url).rstrip("/")
+        host = urlsplit(endpoint).hostname or ""
+        own = re.search(r"\.(amazonaws\.com(\.cn)?|aws\.[a-z.]+|api\.aws)$", host)
+        return Place(
+            region=self.name, account=self.identity.account, endpoint="" if own else endpoint
+        )
+
+    def arn(self, kind: str, name: str) -> str:
+        """The ARN of something of Lambda's, such as `layer`, here, without a version."""
+        who = self.identity
+        return f"arn:{who.partition}:lambda:{self.name}:{who.account}:{kind}:{name}"
 
     def told(self, doing: str) -> Any:
         """See `Aws.told`; the region's name ends the sentence."""
@@ -227,7 +281,11 @@ class Region:
         if urlsplit(address).scheme not in ("https", "http"):
             raise PublishError(f"{self.name} gives an address that cannot be downloaded from")
         try:
-            with urllib.request.urlopen(address, timeout=_READ_SECONDS) as answer:  # noqa: S310
+            bundle = self._aws.ca_bundle or None
+            trust = ssl.create_default_context(cafile=bundle)
+            with urllib.request.urlopen(  # noqa: S310 (the scheme is looked at above)
+                address, timeout=_READ_SECONDS, context=trust
+            ) as answer:
                 content: bytes = answer.read()
                 return content
         except urllib.error.HTTPError as error:
@@ -236,14 +294,17 @@ class Region:
             reason = str(getattr(error, "reason", error))
         raise PublishError(f"downloading from {self.name} failed: {reason}", "Publish again.")
 
-    def upload(self, path: Path, bucket: str, key: str, progress: Any) -> None:
+    def upload(
+        self, path: Path, bucket: str, key: str, progress: Any, owner: dict[str, str]
+    ) -> None:
         """Send a file to S3, in parts where it is large, each with its checksum; parts are taken
-        back where that fails. `progress` is called with bytes, and may raise."""
+        back where that fails. `progress` is called with bytes, and may raise; `owner` is whose the
+        bucket must be, as S3's requests have it."""
         self.s3.upload_file(
             str(path),
             bucket,
             key,
-            ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+            ExtraArgs={"ChecksumAlgorithm": "SHA256", **owner},
             Callback=progress,
             Config=TransferConfig(
                 multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
@@ -258,7 +319,8 @@ class Region:
 
 def _no_profile(name: str) -> UsageError:
     try:
-        known = sorted(boto3.session.Session().available_profiles)
+        # boto3's own session does not come to be where AWS_PROFILE is wrong.
+        known = sorted(BareSession().available_profiles)
     except BotoCoreError:
         known = []
     chosen = name or os.environ.get("AWS_PROFILE", "")

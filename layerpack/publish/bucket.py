@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
+from layerpack import data
 from layerpack.errors import PublishError, UsageError
-from layerpack.publish.aws import Identity, Region
+from layerpack.publish.aws import Region
 from layerpack.publish.checks import Artifact
 from layerpack.publish.errors import AwsError
 
@@ -16,22 +21,62 @@ TAG: Final = "layerpack"
 _FOLDER: Final = "layerpack/"
 
 
-def find_bucket(region: Region, identity: Identity, given: str) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bucket:
+    """A bucket; `account` is whose it must be (empty: whoever's the user names)."""
+
+    name: str
+    account: str = ""
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """What S3's requests say of its owner: a name that somebody else has taken is refused."""
+        return {"ExpectedBucketOwner": self.account} if self.account else {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """A zip in a bucket: its key, and the version there, if the bucket keeps versions."""
+
+    bucket: Bucket
+    key: str
+    version: str
+
+    @property
+    def code(self) -> dict[str, str]:
+        """As Lambda's requests name it."""
+        version = {"S3ObjectVersion": self.version} if self.version else {}
+        return {"S3Bucket": self.bucket.name, "S3Key": self.key, **version}
+
+
+def check_name(given: str) -> None:
+    """Raises UsageError for a --bucket that can be none."""
+    try:
+        name = given.format(region="eu-west-1", account="123456789012")
+    except (KeyError, IndexError, ValueError):
+        raise UsageError(
+            f"--bucket '{given}': in braces only {{region}} and {{account}} may stand",
+            "--bucket 'zips-{region}', for example.",
+        ) from None
+    if not re.fullmatch(data.load("publish.json")["bucket"], name):
+        raise UsageError(
+            f"--bucket: '{name}' is not a bucket's name",
+            "3 to 63 small letters, digits, '-' and '.'; no s3:// before it.",
+        )
+
+
+def find_bucket(region: Region, given: str) -> Bucket:
     """The bucket for zips in a region: the one given (`{region}` and `{account}` stand for these),
-    or one by its name, or by its tag.
+    or one of this account's by its name, or by its tag.
 
     It is there, in that region, and these credentials may look at it. Raises PublishError.
     """
+    account = region.identity.account
     if given:
-        try:
-            name = given.format(region=region.name, account=identity.account)
-        except (KeyError, IndexError, ValueError):
-            raise UsageError(
-                f"--bucket {given!r}: in braces only {{region}} and {{account}} may stand"
-            ) from None
-        _look(region, name, given)
-        return name
-    usual = NAME.format(region=region.name, account=identity.account)
+        bucket = Bucket(name=given.format(region=region.name, account=account))
+        _look(region, bucket, given)
+        return bucket
+    usual = Bucket(name=NAME.format(region=region.name, account=account), account=account)
     try:
         _look(region, usual, given)
     except AwsError as error:
@@ -46,29 +91,35 @@ def find_bucket(region: Region, identity: Identity, given: str) -> str:
             "Name one with --bucket.",
         )
     if tagged:
-        _look(region, tagged[0], given)
-        return tagged[0]
+        bucket = Bucket(name=tagged[0], account=account)
+        _look(region, bucket, given)
+        return bucket
     raise PublishError(
         f"a zip is too large for one request, and there is no bucket for it in {region.name}: none "
-        f"is called {usual}, none has the tag '{TAG}'",
-        f"Make one (aws s3 mb s3://{usual} --region {region.name}), or name one with --bucket.",
+        f"is called {usual.name}, none has the tag '{TAG}'",
+        f"Make one (aws s3 mb s3://{usual.name} --region {region.name}), or name one with "
+        "--bucket.",
     )
 
 
-def _look(region: Region, name: str, given: str) -> None:
+def _look(region: Region, bucket: Bucket, given: str) -> None:
     """Raises AwsError where the bucket is not there, PublishError where it is elsewhere."""
+    name = bucket.name
     try:
         with region.told(f"looking for the bucket {name}"):
-            answer = region.s3.head_bucket(Bucket=name)
+            answer = region.s3.head_bucket(Bucket=name, **bucket.owner)
     except AwsError as error:
         if error.status == 404:
             error.message = f"there is no bucket {name} (needed in {region.name})"
             error.hint = f"Make it: aws s3 mb s3://{name} --region {region.name}"
-        if error.status == 403:
+        elif error.status == 403:
             error.message = f"the bucket {name} may not be used, or is somebody else's"
             error.hint = "Name one of this account's with --bucket, or allow s3:ListBucket on it."
-        if error.status in (301, 400):
+        elif error.status == 301:
             raise _elsewhere(name, "another region", region, given) from None
+        elif error.status == 400:
+            # S3 gives no reason to a HEAD.
+            error.hint = "The credentials may have expired, or the bucket is in another region."
         raise
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     home = answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or region.name
@@ -98,38 +149,58 @@ def _tagged(region: Region) -> list[str]:
     return sorted(arn.rpartition(":")[2] for arn in arns)
 
 
-def send(region: Region, bucket: str, artifact: Artifact, progress: Callable[[int], None]) -> str:
-    """Send a zip to S3, and give its key. Parts that an earlier, killed run left are taken back.
+def send(
+    region: Region, bucket: Bucket, artifact: Artifact, progress: Callable[[int], None]
+) -> Sent:
+    """Send a zip to S3. Parts that a run left which died long ago are taken back.
 
-    `progress` is called with bytes, in other threads, and may raise to end it. Raises AwsError.
+    The key is this run's own: another one may be sending the same zip. `progress` is called with
+    bytes, in other threads, and may raise to end it. Raises AwsError.
     """
-    key = f"{_FOLDER}{artifact.sha256}.zip"
-    _take_back_parts(region, bucket, key)
-    with region.told(f"sending {artifact.path.name} to the bucket {bucket}"):
-        region.upload(artifact.path, bucket, key, progress)
-    return key
+    key = f"{_FOLDER}{artifact.sha256}-{secrets.token_hex(4)}.zip"
+    _take_back_parts(region, bucket)
+    with region.told(f"sending {artifact.path.name} to the bucket {bucket.name}"):
+        region.upload(artifact.path, bucket.name, key, progress, bucket.owner)
+        answer = region.s3.head_object(Bucket=bucket.name, Key=key, **bucket.owner)
+    return Sent(bucket=bucket, key=key, version=_version(answer))
 
 
-def remove(region: Region, bucket: str, key: str) -> str:
+def _version(answer: Mapping[str, Any]) -> str:
+    # "null" is that of a bucket whose versions are suspended.
+    version = str(answer.get("VersionId") or "")
+    return "" if version == "null" else version
+
+
+def remove(region: Region, sent: Sent) -> str:
     """Remove what was sent, once Lambda has its own copy; gives why that failed, or nothing."""
+    version = {"VersionId": sent.version} if sent.version else {}
     try:
-        with region.told(f"removing {key} from the bucket {bucket}"):
-            region.s3.delete_object(Bucket=bucket, Key=key)
+        with region.told(f"removing {sent.key} from the bucket {sent.bucket.name}"):
+            region.s3.delete_object(
+                Bucket=sent.bucket.name, Key=sent.key, **version, **sent.bucket.owner
+            )
     except AwsError as error:
         return error.message
     return ""
 
 
-def _take_back_parts(region: Region, bucket: str, key: str) -> None:
-    """Nobody else writes keys of this form: they name their content."""
+def _take_back_parts(region: Region, bucket: Bucket) -> None:
     try:
-        with region.told(f"looking for unfinished parts in the bucket {bucket}"):
-            answer = region.s3.list_multipart_uploads(Bucket=bucket, Prefix=key)
-            for one in answer.get("Uploads") or ():
+        with region.told(f"looking for unfinished parts in the bucket {bucket.name}"):
+            answer = region.s3.list_multipart_uploads(
+                Bucket=bucket.name, Prefix=_FOLDER, **bucket.owner
+            )
+            for one in abandoned(answer.get("Uploads") or (), datetime.now(UTC)):
                 region.s3.abort_multipart_upload(
-                    Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"]
+                    Bucket=bucket.name, Key=one["Key"], UploadId=one["UploadId"], **bucket.owner
                 )
     except AwsError as error:
         # Without the right to list them the upload itself may be allowed all the same.
         if error.unanswered:
             raise
+
+
+def abandoned(uploads: Iterable[Mapping[str, Any]], now: datetime) -> list[Mapping[str, Any]]:
+    """Of unfinished uploads, as S3 lists them, those that are too old to be going on. Pure."""
+    hours = data.load("publish.json")["unfinished_upload_hours"]
+    return [one for one in uploads if now - one["Initiated"] > timedelta(hours=hours)]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from layerpack import data
+from layerpack.answers import Answers
 from layerpack.emulation import profile_of
-from layerpack.errors import LimitError, UsageError
+from layerpack.errors import LimitError, PublishError, UsageError
 from layerpack.events import Events
 from layerpack.limits import LambdaLimits
 from layerpack.manifest import FileInventory, Manifest
@@ -44,20 +48,27 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sendable:
-    """A build whose zips are whole and within the limits; `function` is its package, if any."""
+    """A build whose zips are whole and within the limits; `function` is its package, if any, and
+    `answers` what it answered when it was verified, if it was."""
 
     folder: Path
     manifest: Manifest
     layers: tuple[Artifact, ...]
     function: Artifact | None
+    answers: Answers | None
 
 
 def sendable(folder: Path, events: Events) -> Sendable:
     """Check a build, and give what there is to send.
 
     Raises LimitError for one that Lambda would refuse, UsageError for one that is not as it was
-    built.
+    built, or in which the receipt cannot be written.
     """
+    if not os.access(folder, os.W_OK):
+        raise UsageError(
+            f"{folder} cannot be written to, and publish notes there what it published",
+            "Copy the build, or give the folder's rights.",
+        )
     manifest = Manifest.read(folder / "manifest.json")
     inventory = FileInventory.read(folder / "files.json")
     if error := limit_error(size_report(manifest, inventory)):
@@ -90,24 +101,43 @@ def sendable(folder: Path, events: Events) -> Sendable:
             sha256=manifest.function.sha256,
             zipped_bytes=manifest.function.zipped_bytes,
         )
-    return Sendable(folder=folder, manifest=manifest, layers=tuple(layers), function=function)
+    answers = Answers.read(folder)
+    if answers is None and manifest.verified.get("workloads"):
+        raise UsageError(
+            f"{folder} was verified, and what it answered is gone (answers.json)",
+            "Build the recipe again, or verify it: layerpack verify.",
+        )
+    return Sendable(
+        folder=folder,
+        manifest=manifest,
+        layers=tuple(layers),
+        function=function,
+        answers=answers,
+    )
 
 
-def check_arns(artifacts: tuple[Artifact, ...], identity: Identity, region: str) -> None:
+def check_arns(artifacts: Sequence[Artifact], identity: Identity, regions: Sequence[str]) -> None:
     """Raises LimitError where a layer's ARN would be longer than Lambda allows."""
     most = data.load("publish.json")["layer_arn_characters"]
-    for artifact in artifacts:
-        arn = layer_arn(identity, region, artifact.name)
-        if len(arn) > most:
-            raise LimitError(
-                f"{arn} has {len(arn)} characters, and Lambda allows {most}",
-                "Give the recipe a shorter name.",
-            )
+    for region in regions:
+        start = f"arn:{identity.partition}:lambda:{region}:{identity.account}:layer:"
+        for artifact in artifacts:
+            if len(start + artifact.name) > most:
+                raise LimitError(
+                    f"{start}{artifact.name} has {len(start + artifact.name)} characters, and "
+                    f"Lambda allows {most}",
+                    "Give the recipe a shorter name.",
+                )
 
 
-def layer_arn(identity: Identity, region: str, name: str) -> str:
-    """A layer's ARN, without a version."""
-    return f"arn:{identity.partition}:lambda:{region}:{identity.account}:layer:{name}"
+def not_what_was_sent(what: str, answer: Mapping[str, Any], artifact: Artifact) -> PublishError:
+    """The error for an answer of AWS's whose `CodeSha256` is not the artifact's."""
+    return PublishError(
+        f"{what} does not hold what was sent (its CodeSha256 is {answer.get('CodeSha256')!r}, the "
+        f"zip's {artifact.code_sha256!r})",
+        "Somebody else may write into the bucket, or change it. Publish again; if it happens "
+        "again, report it.",
+    )
 
 
 def _check_zip(path: Path, sha256: str, unzipped_bytes: int) -> None:

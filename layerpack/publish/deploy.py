@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 from layerpack import data
 from layerpack.answers import Answers
 from layerpack.errors import PublishError
 from layerpack.events import Events
 from layerpack.manifest import Manifest
+from layerpack.publish.alias import AliasMove
 from layerpack.publish.aws import Region
-from layerpack.publish.checks import Artifact
+from layerpack.publish.bucket import Bucket
+from layerpack.publish.checks import Artifact, not_what_was_sent
 from layerpack.publish.errors import AwsError
 from layerpack.publish.former_code import keep_former_code
 from layerpack.publish.function import (
     FunctionPlan,
     FunctionWish,
+    architectures_of,
     former_configuration,
+    starts_from_snapshots,
     wanted_configuration,
 )
-from layerpack.publish.invocation import check_answers
-from layerpack.publish.receipt import FunctionReceipt
-from layerpack.publish.sending import StoppedError, Traffic, again, code_of
+from layerpack.publish.invocation import Target, check_answers
+from layerpack.publish.receipt import FunctionReceipt, Receipt
+from layerpack.publish.rest import AtRest
+from layerpack.publish.sending import ATTEMPTS, Traffic, again, code_of
 
-#: A snapshot takes a few minutes, all else seconds.
-_SETTLE_SECONDS: Final = 900
-_LOOK_SECONDS: Final = 1.0
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Change:
+    """A change of the function, and what takes it back."""
+
+    do: Callable[[], Any]
+    undo: Callable[[], Any]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,39 +53,54 @@ class Deployment:
     artifact: Artifact
     plan: FunctionPlan
     answers: Answers | None
-    bucket: str
+    bucket: Bucket | None
     traffic: Traffic
     events: Events
+    receipt: Receipt
     _undo: list[Callable[[], Any]] = field(default_factory=list)
 
     def run(self, arns: Sequence[str]) -> FunctionReceipt:
         """Give the function the layers `arns`, prove it, and move the alias, if one is wanted.
 
         Where anything fails, or the run is ended, the function is taken back to what it was (one
-        that was made is deleted). Raises PublishError, which tells that too.
+        that was made is deleted). Until it is proven the receipt says that it is not, so that a
+        run after one that died does not take it for good. Raises PublishError, which tells all
+        that.
         """
-        try:
-            with TemporaryDirectory(prefix="layerpack-publish-") as folder:
-                try:
-                    if self.plan.former is None:
-                        self._create(arns)
-                    else:
-                        self._update(self.plan.former, arns, Path(folder))
-                    self._settled()
-                    self._check("")
-                    version = self._move_alias() if self.plan.alias else ""
-                except BaseException as error:
-                    self._take_back(error)
-                    raise
-        finally:
-            self._undo.clear()
-        return FunctionReceipt(name=self.plan.name, version=version, alias=self.plan.alias)
+        known = self.receipt.function(self.region.place)
+        self._note(FunctionReceipt(name=self.plan.name, proven=False))
+        with TemporaryDirectory(prefix="layerpack-publish-") as folder:
+            try:
+                if self.plan.former is None:
+                    self._create(arns)
+                else:
+                    self._update(self.plan.former, arns, Path(folder))
+                self._rest.settled()
+                self._check("")
+                version = self._move_alias() if self.plan.alias else ""
+            except BaseException as error:
+                if self._take_back(error):
+                    self._note(known)
+                raise
+        made = FunctionReceipt(
+            name=self.plan.name, proven=True, version=version, alias=self.plan.alias
+        )
+        self._note(made)
+        return made
+
+    def _note(self, function: FunctionReceipt | None) -> None:
+        self.receipt.set_function(self.region.place, function)
+
+    @property
+    def _rest(self) -> AtRest:
+        return AtRest(region=self.region, name=self.plan.name, traffic=self.traffic)
 
     # Changes.
 
     def _create(self, arns: Sequence[str]) -> None:
         self.traffic.check()
         wanted = wanted_configuration(self.wish, self.manifest, None, arns)
+        most: int = data.load("publish.json")["function_description_characters"]
         with ExitStack() as stack:
             code = self._code(self.artifact, stack)
 
@@ -86,18 +110,19 @@ class Deployment:
                         FunctionName=self.plan.name,
                         Code=code,
                         Architectures=[self.manifest.architecture],
-                        Description=self.manifest.description[:256],
+                        Description=self.manifest.description[:most],
                         **wanted,
                     )
 
-            self._undo.append(lambda: self._delete(""))
             try:
-                again(self.traffic, lambda: self._patient_with_role(create), safe=False)
+                answer = again(self.traffic, lambda: self._patient_with_role(create), safe=False)
             except AwsError as error:
-                if not error.unanswered:
-                    # Refused, as for one that is there by now: it is not ours to delete.
-                    self._undo.clear()
+                # One that is refused may be there already: it is not ours to delete.
+                if error.unanswered:
+                    self._undo.append(lambda: self._delete(""))
                 raise
+        self._undo.append(lambda: self._delete(""))
+        self._compare_code(answer)
 
     def _patient_with_role(self, create: Callable[[], Any]) -> Any:
         """A role that was just made is refused for some seconds."""
@@ -109,90 +134,101 @@ class Deployment:
                 new = error.code == "InvalidParameterValueException" and "assume" in error.message
                 if not new or time.monotonic() > end:
                     raise
-                self._wait(stoppable=True)
+                self._rest.look_again()
 
     def _update(self, former: dict[str, Any], arns: Sequence[str], folder: Path) -> None:
-        changes = set(self.plan.changes)
-        wanted = wanted_configuration(self.wish, self.manifest, former, [*arns, *self.plan.keeps])
-        back = former_configuration(former, wanted)
+        whole = wanted_configuration(self.wish, self.manifest, former, [*arns, *self.plan.keeps])
+        current = former_configuration(former, whole)
         # What stays as it is may be changed by somebody else meanwhile.
-        wanted = {key: value for key, value in wanted.items() if back.get(key) != value}
+        wanted = {key: value for key, value in whole.items() if current.get(key) != value}
         back = former_configuration(former, wanted)
-        kept = None
-        if changes & {"code", "architecture"}:
+        changes = []
+        if {"code", "architecture"} & set(self.plan.changes):
             kept = keep_former_code(self.region, self.plan.name, former, folder)
-        self._settled()
-        self.traffic.check()
-        if kept is not None:
-            architectures = list(former.get("Architectures") or ["x86_64"])
-            self._undo.append(lambda: self._send_code(kept, architectures))
-            self._send_code(self.artifact, [self.manifest.architecture])
-            self._settled()
+            new, old = [self.manifest.architecture], architectures_of(former)
+            changes.append(
+                _Change(
+                    do=lambda: self._send_code(self.artifact, new),
+                    undo=lambda: self._send_code(kept, old),
+                )
+            )
         if wanted:
-            self._undo.append(lambda: self._configure(back))
-            self._configure(wanted)
+            changes.append(
+                _Change(do=lambda: self._configure(wanted), undo=lambda: self._configure(back))
+            )
+        # One that an earlier update failed on is mended by another one.
+        self._rest.wait()
+        self.traffic.check()
+        self._carry_out(changes)
+
+    def _carry_out(self, changes: list[_Change]) -> None:
+        """Make the changes, in the order that AWS takes them in."""
+        for number, change in enumerate(changes):
+            try:
+                self._change(change)
+            except AwsError as error:
+                first = number == 0 and len(changes) > 1
+                texts = data.load("publish.json")["refusals_of_order"]
+                if not (first and any(text in error.message for text in texts)):
+                    raise
+                # New code may not fit beside the old layers, or the old runtime takes none.
+                self._carry_out([*changes[1:], change])
+                return
+            if number + 1 < len(changes):
+                self._rest.settled()
+
+    def _change(self, change: _Change) -> None:
+        self.traffic.check()
+        try:
+            self._when_free(change.do)
+        except AwsError as error:
+            if error.unanswered:
+                self._undo.append(change.undo)
+            raise
+        except PublishError:
+            self._undo.append(change.undo)
+            raise
+        self._undo.append(change.undo)
+
+    def _when_free(self, action: Callable[[], Any]) -> None:
+        """Do what may be done twice, once AWS takes it: an update of which the answer was lost is
+        under way when it is asked for again."""
+        for attempt in range(ATTEMPTS):
+            try:
+                action()
+                return
+            except AwsError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                if error.code == "ResourceConflictException":
+                    self._rest.wait()
+                elif error.throttled or error.unanswered:
+                    self.traffic.pause(attempt, error)
+                else:
+                    raise
 
     def _send_code(self, artifact: Artifact, architectures: list[str]) -> None:
         with ExitStack() as stack:
             code = self._code(artifact, stack)
-
-            def update() -> Any:
-                with self.region.told(f"updating the code of {self.plan.name}"):
-                    return self.region.once.update_function_code(
-                        FunctionName=self.plan.name, Architectures=architectures, **code
-                    )
-
-            again(self.traffic, update, safe=True)
-
-    def _configure(self, configuration: Mapping[str, Any]) -> None:
-        def update() -> Any:
-            with self.region.told(f"configuring {self.plan.name}"):
-                return self.region.once.update_function_configuration(
-                    FunctionName=self.plan.name, **configuration
+            with self.region.told(f"updating the code of {self.plan.name}"):
+                answer = self.region.once.update_function_code(
+                    FunctionName=self.plan.name, Architectures=architectures, **code
                 )
+        self._compare_code(answer, artifact)
 
-        again(self.traffic, update, safe=True)
+    def _configure(self, configuration: dict[str, Any]) -> None:
+        with self.region.told(f"configuring {self.plan.name}"):
+            self.region.once.update_function_configuration(
+                FunctionName=self.plan.name, **configuration
+            )
 
     def _code(self, artifact: Artifact, stack: ExitStack) -> dict[str, Any]:
         return code_of(self.region, artifact, self.bucket, self.traffic, stack)
 
-    def _settled(self, qualifier: str = "", *, stoppable: bool = True) -> None:
-        """Wait until AWS has carried a change out. Raises PublishError where it could not."""
-        found = self._at_rest(qualifier, stoppable=stoppable)
-        if "Failed" in (found.get("State"), found.get("LastUpdateStatus")):
-            reason = found.get("LastUpdateStatusReason") or found.get("StateReason") or "?"
-            raise PublishError(
-                f"{self._shown(qualifier)} in {self.region.name} cannot be used: {reason}"
-            )
-
-    def _at_rest(self, qualifier: str, *, stoppable: bool) -> dict[str, Any]:
-        """The configuration once AWS changes nothing of it any more: before that it takes no other
-        change. Raises PublishError where that takes too long."""
-        shown = self._shown(qualifier)
-        end = time.monotonic() + _SETTLE_SECONDS
-        while True:
-            with self.region.told(f"waiting for {shown}"):
-                found: dict[str, Any] = self.region.lambda_.get_function_configuration(
-                    FunctionName=self.plan.name,
-                    **({"Qualifier": qualifier} if qualifier else {}),
-                )
-            if found.get("State") != "Pending" and found.get("LastUpdateStatus") != "InProgress":
-                return found
-            if time.monotonic() > end:
-                raise PublishError(
-                    f"{shown} in {self.region.name} is not ready after {_SETTLE_SECONDS} s",
-                    "See what AWS's console says of it, and publish again.",
-                )
-            self._wait(stoppable=stoppable)
-
-    def _shown(self, qualifier: str) -> str:
-        return f"{self.plan.name}:{qualifier}" if qualifier else self.plan.name
-
-    def _wait(self, *, stoppable: bool) -> None:
-        if not stoppable:
-            time.sleep(_LOOK_SECONDS)
-        elif self.traffic.stop.wait(_LOOK_SECONDS):
-            raise StoppedError
+    def _compare_code(self, answer: dict[str, Any], artifact: Artifact | None = None) -> None:
+        sent = artifact or self.artifact
+        if answer.get("CodeSha256") != sent.code_sha256:
+            raise not_what_was_sent(f"the function {self.plan.name}", answer, sent)
 
     # Proof.
 
@@ -203,58 +239,38 @@ class Deployment:
                 "recorded answers (it has no workloads, or was not verified)"
             )
             return
-        check_answers(self.region, self.plan.name, qualifier, self.answers, self.traffic)
+        secrets = (self.plan.former or {}).get("Environment", {}).get("Variables", {}).values()
+        target = Target(region=self.region, name=self.plan.name, qualifier=qualifier)
+        hidden = [value for value in secrets if value not in self._own_values]
+        check_answers(target, self.answers, self.traffic, hidden)
+
+    @property
+    def _own_values(self) -> Iterable[str]:
+        return self.manifest.function.environment.values() if self.manifest.function else ()
 
     # Alias.
 
     def _move_alias(self) -> str:
-        """Publish a version, prove it, and have the alias name it; gives the version."""
-        before = self._versions()
-        with self.region.told(f"publishing a version of {self.plan.name}"):
-            answer = self.region.lambda_.publish_version(
-                FunctionName=self.plan.name, CodeSha256=self.artifact.code_sha256
-            )
-        version = str(answer["Version"])
-        if version not in before:
+        """Publish a version, prove it where it starts otherwise, and have the alias name it."""
+        move = AliasMove(region=self.region, name=self.plan.name, alias=self.plan.alias)
+        self.traffic.check()
+        version, is_new = move.publish(self.artifact.code_sha256)
+        if is_new:
             self._undo.append(lambda: self._delete(version))
-        self._settled(version)
-        if self.wish.snap_start:
+        self._rest.settled(version)
+        if self.wish.snap_start or starts_from_snapshots(self.plan.former):
             # It starts from its snapshot, and so otherwise than what was proven.
             self._check(version)
-        self._point(version)
+        self.traffic.check()
+        self._change(_Change(do=lambda: move.point(version), undo=move.point_back))
         return version
-
-    def _versions(self) -> set[str]:
-        with self.region.told(f"listing the versions of {self.plan.name}"):
-            pages = self.region.lambda_.get_paginator("list_versions_by_function").paginate(
-                FunctionName=self.plan.name
-            )
-            return {str(one["Version"]) for page in pages for one in page["Versions"]}
-
-    def _point(self, version: str) -> None:
-        alias = {"FunctionName": self.plan.name, "Name": self.plan.alias}
-        with self.region.told(f"moving the alias {self.plan.alias} of {self.plan.name}"):
-            try:
-                with self.region.told(f"looking for the alias {self.plan.alias}"):
-                    self.region.lambda_.get_alias(**alias)
-            except AwsError as error:
-                if error.code != "ResourceNotFoundException":
-                    raise
-                self.region.lambda_.create_alias(**alias, FunctionVersion=version)
-            else:
-                # All of it: weights that an earlier shift left would go on sending some elsewhere.
-                self.region.lambda_.update_alias(
-                    **alias,
-                    FunctionVersion=version,
-                    RoutingConfig={"AdditionalVersionWeights": {}},
-                )
 
     # Taking back.
 
     def _delete(self, qualifier: str) -> None:
         try:
             # A snapshot that is being made cannot be deleted.
-            self._at_rest(qualifier, stoppable=False)
+            self._rest.wait(qualifier)
             with self.region.told(f"deleting {self.plan.name} {qualifier}".rstrip()):
                 self.region.lambda_.delete_function(
                     FunctionName=self.plan.name, **({"Qualifier": qualifier} if qualifier else {})
@@ -263,26 +279,53 @@ class Deployment:
             if error.code != "ResourceNotFoundException":
                 raise
 
-    def _take_back(self, error: BaseException) -> None:
-        """Undo what was done, the last thing first, and have the error tell of it."""
-        if not self._undo:
-            return
-        stop, self.traffic = self.traffic, Traffic(direct=self.traffic.direct)
-        try:
-            while self._undo:
-                if self.plan.former is not None:
-                    self._at_rest("", stoppable=False)
-                self._undo.pop()()
-            if self.plan.former is not None:
-                self._settled(stoppable=False)
-        except PublishError as second:
-            told = f"and taking it back failed: {second.message}: look at the function"
+    def _take_back(self, error: BaseException) -> bool:
+        """Undo what was done, the last thing first, and have the error tell of it; whether the
+        function is what it was."""
+        changed = bool(self._undo)
+        # The run's end does not end this.
+        former = self.traffic
+        self.traffic = Traffic(direct=former.direct, note=former.note, warn=former.warn)
+        failures = self._undone()
+        if changed and not failures and self.plan.former is not None:
+            try:
+                self._rest.settled()
+            except PublishError as second:
+                failures.append(second)
+        if failures:
+            reasons = "; ".join(one.message for one in failures)
+            told = f"taking {self.plan.name} back failed, look at it: {reasons}"
+        elif self.plan.unproven:
+            told = (
+                f"{self.plan.name} is as this run found it: an earlier run had changed it and was "
+                "ended, and what it was before that is not known"
+            )
+        elif self.plan.former is None:
+            told = f"{self.plan.name} does not exist, as before"
         else:
-            was = "does not exist, as before" if self.plan.former is None else "is as it was before"
-            told = f"{self.plan.name} {was}"
-        finally:
-            self.traffic = stop
+            told = f"{self.plan.name} is as it was before"
         if isinstance(error, PublishError):
             error.message = f"{error.message}; {told}"
-        else:
-            self.events.warn(f"{self.plan.name} in {self.region.name}: ended; {told}")
+        return not failures
+
+    def _undone(self) -> list[PublishError]:
+        """What could not be undone. One step that is refused does not keep the others from being
+        taken; they may be what it waits for, so it is tried again after them."""
+        steps = self._undo[::-1]
+        self._undo.clear()
+        failures: list[PublishError] = []
+        for _ in range(2):
+            left = []
+            failures = []
+            for step in steps:
+                with suppress(PublishError):
+                    self._rest.wait()
+                try:
+                    self._when_free(step)
+                except PublishError as error:
+                    left.append(step)
+                    failures.append(error)
+            if not left or len(left) == len(steps) == 1:
+                break
+            steps = left
+        return failures

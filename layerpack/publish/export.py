@@ -23,8 +23,10 @@ _WRITERS: Final[dict[Tool, Callable[[Deployable], str]]] = {
 }
 
 
-def export(folder: Path, tool: Tool, *, beside: Path, region: str = "", zips: bool = False) -> str:
+def export(
+    folder: Path, tool: Tool, *, beside: Path, region: str, endpoint: str, zips: bool
+) -> str:
     """The snippet for `tool`, as a file in the folder `beside` would have it; see `deployable`."""
     manifest = Manifest.read(folder / "manifest.json")
-    build = deployable(folder, manifest, beside=beside, region=region, zips=zips)
+    build = deployable(folder, manifest, beside=beside, region=region, endpoint=endpoint, zips=zips)
     return _WRITERS[tool](build)

@@ -11,8 +11,8 @@ from layerpack import data
 from layerpack.errors import PublishError, UsageError
 from layerpack.limits import LambdaLimits
 from layerpack.manifest import Manifest
-from layerpack.publish.aws import Identity, Region
-from layerpack.publish.checks import Artifact, layer_arn
+from layerpack.publish.aws import Region
+from layerpack.publish.checks import Artifact
 from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
 from layerpack.publish.errors import AwsError
 from layerpack.publish.versions import layers_of
@@ -42,8 +42,13 @@ class FunctionWish:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FunctionPlan:
-    """What becomes of the function: `changes` names what is different; `keeps` are layers of
-    others that stay, `drops` those that an earlier build of the recipe had."""
+    """What becomes of the function: `action` is `create`, `update`, `unchanged`, or `prove` (it is
+    as it shall be, and an earlier run did not prove it).
+
+    `changes` names what is different; `keeps` are layers of others that stay, `drops` those that an
+    earlier build of the recipe had; `unproven`: an earlier run changed it and did not prove it, so
+    that what it was before is not known.
+    """
 
     name: str
     action: str
@@ -51,6 +56,7 @@ class FunctionPlan:
     keeps: tuple[str, ...] = ()
     drops: tuple[str, ...] = ()
     alias: str = ""
+    unproven: bool = False
     former: dict[str, Any] | None = field(default=None, repr=False)
 
 
@@ -62,13 +68,22 @@ def check_wish(wish: FunctionWish, manifest: Manifest) -> None:
             f"{manifest.name} has no function to publish",
             "Add `function:` to the recipe, or publish the layers alone.",
         )
-    for value, fact, option, what in (
-        (wish.name, "function_name", "--function", "a function's name"),
-        (wish.alias, "alias_name", "--alias", "an alias"),
-        (wish.role, "role", "--role", "a role's ARN"),
+    for value, fact, option, what, form in (
+        (
+            *(wish.name, "function_name", "--function", "a function's name"),
+            "Letters, digits, '-' and '_', at most 64: the name alone, without ARN or alias.",
+        ),
+        (
+            *(wish.alias, "alias_name", "--alias", "an alias"),
+            "Letters, digits, '-' and '_', at most 128, and no number.",
+        ),
+        (
+            *(wish.role, "role", "--role", "a role's ARN"),
+            "Such as arn:aws:iam::123456789012:role/inference.",
+        ),
     ):
         if value and not re.fullmatch(facts[fact], value):
-            raise UsageError(f"{option}: '{value}' is not {what}")
+            raise UsageError(f"{option}: '{value}' is not {what}", form)
     if wish.snap_start and manifest.runtime not in facts["snap_start_runtimes"]:
         known = ", ".join(facts["snap_start_runtimes"])
         raise UsageError(
@@ -100,16 +115,16 @@ def plan_function(
     former: dict[str, Any] | None,
     aliased: dict[str, Any] | None,
     arns: Sequence[str | None],
-    identity: Identity,
+    own: Mapping[str, bool],
     region: str,
+    unproven: bool = False,
 ) -> FunctionPlan:
     """What has to change; `former` is the function as it is, `aliased` the version that the wanted
-    alias names; `arns` are the layers', None for those that have yet to be published.
+    alias names; `arns` are the layers', None for those that have yet to be published; `own` are the
+    ARNs, without versions, of the recipe's layers, and whether this build has them.
 
     Pure. Raises PublishError where the function cannot become what is wanted.
     """
-    own = {layer_arn(identity, region, name) for name in _own_names(manifest, former, identity)}
-    current = {layer_arn(identity, region, layer.name) for layer in manifest.layers}
     drops: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
     if former is None:
@@ -121,16 +136,16 @@ def plan_function(
         changes: tuple[str, ...] = ()
         action = "create"
     else:
-        _check_former(former, wish)
+        _check_former(former, wish, manifest)
         layers = [(arn, arn.rpartition(":")[0]) for arn in layers_of(former)]
         keeps = tuple(arn for arn, layer in layers if layer not in own)
-        drops = tuple(arn for arn, layer in layers if layer in own - current)
+        drops = tuple(arn for arn, layer in layers if own.get(layer) is False)
         changes = _changes(wish, manifest, artifact, former, [*arns, *keeps])
         if wish.moves_alias and (
             aliased is None or _changes(wish, manifest, artifact, aliased, [*arns, *keeps])
         ):
             changes = (*changes, "alias")
-        action = "update" if changes else "unchanged"
+        action = "update" if changes else "prove" if unproven else "unchanged"
     most = LambdaLimits.load().layers
     if len(arns) + len(keeps) > most:
         raise PublishError(
@@ -146,6 +161,7 @@ def plan_function(
         keeps=keeps,
         drops=drops,
         alias=wish.moves_alias,
+        unproven=unproven,
         former=former,
     )
 
@@ -155,7 +171,8 @@ def wanted_configuration(
 ) -> dict[str, Any]:
     """The function's configuration as UpdateFunctionConfiguration and CreateFunction take it."""
     assert manifest.function is not None  # noqa: S101 (check_wish)
-    variables = {**_variables(former or {}), **manifest.function.environment}
+    own = manifest.function.environment
+    variables = {**_variables(former or {}), **own} if own else {}
     wanted: dict[str, Any] = {
         "Runtime": manifest.runtime,
         "Handler": manifest.function.handler,
@@ -185,7 +202,9 @@ def former_configuration(former: Mapping[str, Any], changed: Mapping[str, Any]) 
         elif key == "Environment":
             back[key] = {"Variables": _variables(former)}
         elif key == "SnapStart":
-            back[key] = {"ApplyOn": (former.get("SnapStart") or {}).get("ApplyOn", "None")}
+            back[key] = {
+                "ApplyOn": "PublishedVersions" if starts_from_snapshots(former) else "None"
+            }
         elif key in former:
             back[key] = former[key]
     return back
@@ -201,7 +220,7 @@ def _changes(
     changes = []
     if former.get("CodeSha256") != artifact.code_sha256:
         changes.append("code")
-    if list(former.get("Architectures") or ["x86_64"]) != [manifest.architecture]:
+    if architectures_of(former) != [manifest.architecture]:
         changes.append("architecture")
     # One that is not published yet has no ARN, and so is a change.
     wanted = wanted_configuration(wish, manifest, former, [arn or "" for arn in arns])
@@ -220,41 +239,41 @@ def _changes(
     return tuple(changes)
 
 
-def _own_names(
-    manifest: Manifest, former: Mapping[str, Any] | None, identity: Identity
-) -> list[str]:
-    """The recipe's layers: those of this build, and those that an earlier build of it had."""
-    names = [layer.name for layer in manifest.layers]
-    for arn in layers_of(dict(former or {})):
-        account, _, name = arn.split(":")[4:7]
-        if account == identity.account and name.startswith(f"{manifest.name}-"):
-            names.append(name)
-    return names
-
-
-def _check_former(former: Mapping[str, Any], wish: FunctionWish) -> None:
+def _check_former(former: Mapping[str, Any], wish: FunctionWish, manifest: Manifest) -> None:
     if former.get("PackageType", "Zip") != "Zip":
         raise PublishError(
             f"the function {wish.name} is a container image, which has no layers",
             "Choose another --function.",
         )
-    if error := (former.get("Environment") or {}).get("Error"):
-        # Written back, they would be lost.
+    error = (former.get("Environment") or {}).get("Error")
+    if error and manifest.function and manifest.function.environment:
+        # With some added to them, they would be lost.
         raise PublishError(
             f"the variables of the function {wish.name} cannot be read: {error.get('Message')}",
             "Let these credentials decrypt them (kms:Decrypt), or use others: --profile.",
         )
-    storage = (former.get("EphemeralStorage") or {}).get("Size", 512)
-    if wish.snap_start and storage > 512:
+    most = data.load("publish.json")["snap_start_tmp_mb"]
+    storage = (former.get("EphemeralStorage") or {}).get("Size", most)
+    if wish.snap_start and storage > most:
         raise PublishError(
-            f"the function {wish.name} has {storage} MB of /tmp, and SnapStart allows 512",
-            "Make it 512, or publish without --snap-start.",
+            f"the function {wish.name} has {storage} MB of /tmp, and SnapStart allows {most}",
+            f"Make it {most}, or publish without --snap-start.",
         )
     if wish.snap_start and former.get("FileSystemConfigs"):
         raise PublishError(
             f"the function {wish.name} has a file system (EFS), which SnapStart does not allow",
             "Take it off, or publish without --snap-start.",
         )
+
+
+def architectures_of(former: Mapping[str, Any]) -> list[str]:
+    """A function's architecture, as UpdateFunctionCode takes it."""
+    return list(former.get("Architectures") or ["x86_64"])
+
+
+def starts_from_snapshots(former: Mapping[str, Any] | None) -> bool:
+    """Whether a function's published versions do."""
+    return ((former or {}).get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
 
 
 def _variables(former: Mapping[str, Any]) -> dict[str, str]:

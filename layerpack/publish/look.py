@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from layerpack.errors import LayerpackError
 from layerpack.limits import LambdaLimits
 from layerpack.publish.account import Need, check_permissions, check_room
-from layerpack.publish.aws import Identity, Region
+from layerpack.publish.aws import Region
 from layerpack.publish.bucket import find_bucket
-from layerpack.publish.checks import Sendable, check_arns, layer_arn
+from layerpack.publish.checks import Sendable
 from layerpack.publish.function import (
     FunctionPlan,
     FunctionWish,
@@ -19,7 +19,7 @@ from layerpack.publish.function import (
 from layerpack.publish.plan import LayerPlan, RegionPlan, plan_layer
 from layerpack.publish.receipt import Receipt
 from layerpack.publish.share import Share
-from layerpack.publish.versions import is_same, latest_version
+from layerpack.publish.versions import description, is_same, latest_version, layers_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,19 +31,19 @@ class Wish:
     function: FunctionWish | None = None
 
 
-def look(
-    region: Region, build: Sendable, wish: Wish, identity: Identity, receipt: Receipt
-) -> RegionPlan:
+def look(region: Region, build: Sendable, wish: Wish, receipt: Receipt) -> RegionPlan:
     """What has to be done in a region. Raises PublishError where that cannot be done."""
-    check_arns(build.layers, identity, region.name)
     layers = tuple(_look_at_layers(region, build, receipt))
-    function = _look_at_function(region, build, wish.function, identity, layers)
-    bucket = ""
-    if _needs_bucket(build, layers, function):
-        bucket = find_bucket(region, identity, wish.bucket)
+    function = None
+    if wish.function is not None:
+        arns = [one.arn for one in layers]
+        function = look_at_function(region, build, wish.function, arns, receipt)
+    bucket = None
+    if any(one.way == "s3" for one in layers) or _code_needs_bucket(build, function):
+        bucket = find_bucket(region, wish.bucket)
     plan = RegionPlan(
         region=region.name,
-        account=identity.account,
+        account=region.identity.account,
         layers=layers,
         function=function,
         shares=wish.shares,
@@ -51,9 +51,10 @@ def look(
     )
     if plan.does_nothing and not wish.shares:
         return plan
+    more = build.function.zipped_bytes if build.function and _sends_code(function) else 0
     remarks = (
-        check_room(region, plan.bytes_to_send) if plan.bytes_to_send else "",
-        check_permissions(region, identity, _needs(plan, identity)),
+        check_room(region, plan.bytes_to_send + more) if plan.bytes_to_send + more else "",
+        check_permissions(region, _needs(plan, region, wish)),
     )
     return replace(plan, remarks=tuple(remark for remark in remarks if remark))
 
@@ -75,69 +76,102 @@ def _look_at_layers(region: Region, build: Sendable, receipt: Receipt) -> list[L
     return found
 
 
-def _look_at_function(
+def look_at_function(
     region: Region,
     build: Sendable,
-    wish: FunctionWish | None,
-    identity: Identity,
-    layers: tuple[LayerPlan, ...],
-) -> FunctionPlan | None:
-    if wish is None or build.function is None:
-        return None
+    wish: FunctionWish,
+    arns: Sequence[str | None],
+    receipt: Receipt,
+) -> FunctionPlan:
+    """What has to become of the function, with the layers `arns` (None: yet to be published).
+
+    Raises PublishError where it cannot become that.
+    """
+    assert build.function is not None  # noqa: S101 (check_wish)
+    former = find_function(region, wish.name)
+    known = receipt.function(region.place)
     return plan_function(
         wish,
         build.manifest,
         build.function,
-        former=find_function(region, wish.name),
+        former=former,
         aliased=find_function(region, wish.name, wish.moves_alias) if wish.moves_alias else None,
-        arns=[one.arn for one in layers],
-        identity=identity,
+        arns=arns,
+        own=_own_layers(region, build, list(layers_of(former or {})), receipt),
         region=region.name,
+        unproven=known is not None and known.name == wish.name and not known.proven,
     )
 
 
-def _needs_bucket(
-    build: Sendable, layers: tuple[LayerPlan, ...], function: FunctionPlan | None
-) -> bool:
-    if any(one.way == "s3" for one in layers):
-        return True
-    if function is None or build.function is None or "code" not in (function.changes or ("code",)):
+def _own_layers(
+    region: Region, build: Sendable, attached: Sequence[str], receipt: Receipt
+) -> dict[str, bool]:
+    """The ARNs, without versions, of the recipe's layers, and whether this build has them.
+
+    Others are known by the receipt; where there is none (a machine that builds for the first time),
+    by a name that begins as the recipe's do, together with a description that layerpack wrote.
+    """
+    name = build.manifest.name
+    own = {region.arn("layer", layer): False for layer in receipt.layers(region.place)}
+    own |= {region.arn("layer", artifact.name): True for artifact in build.layers}
+    for arn in attached:
+        layer = arn.rpartition(":")[0]
+        likely = layer not in own and layer.startswith(region.arn("layer", f"{name}-"))
+        if likely and description(region, arn).startswith(f"{name}: "):
+            own[layer] = False
+    return own
+
+
+def _sends_code(function: FunctionPlan | None) -> bool:
+    if function is None:
+        return False
+    return function.action == "create" or bool({"code", "architecture"} & set(function.changes))
+
+
+def _code_needs_bucket(build: Sendable, function: FunctionPlan | None) -> bool:
+    if function is None or build.function is None or not _sends_code(function):
         return False
     # The former code is sent again where the new one has to be taken back.
     former = (function.former or {}).get("CodeSize", 0)
     return build.function.needs_s3 or former > LambdaLimits.load().direct_upload_zip_bytes
 
 
-def _needs(plan: RegionPlan, identity: Identity) -> list[Need]:
-    """What the plan takes, for IAM's simulator."""
+def _needs(plan: RegionPlan, region: Region, wish: Wish) -> list[Need]:
+    """What the plan takes, for IAM's simulator, which is asked once for each of these."""
+    new = [one for one in plan.layers if one.way != "reuse"]
     needs = []
-    for one in plan.layers:
-        arn = layer_arn(identity, plan.region, one.artifact.name)
-        if one.way != "reuse":
-            needs.append(Need(action="lambda:PublishLayerVersion", resource=arn))
-        if plan.shares:
-            needs.append(Need(action="lambda:AddLayerVersionPermission", resource=f"{arn}:1"))
+    if new:
+        arns = tuple(region.arn("layer", one.artifact.name) for one in new)
+        needs.append(Need(actions=("lambda:PublishLayerVersion",), resources=arns))
+    versions = tuple(f"{region.arn('layer', one.artifact.name)}:1" for one in plan.layers)
+    actions = ["lambda:GetLayerVersion"]
+    if plan.shares:
+        actions += ["lambda:AddLayerVersionPermission", "lambda:GetLayerVersionPolicy"]
+    needs.append(Need(actions=tuple(actions), resources=versions))
     if plan.bucket:
-        resource = f"arn:{identity.partition}:s3:::{plan.bucket}/layerpack/*"
-        needs.append(Need(action="s3:PutObject", resource=resource))
-        needs.append(Need(action="s3:GetObject", resource=resource))
-    function = plan.function
-    if function and function.action != "unchanged":
-        arn = f"arn:{identity.partition}:lambda:{plan.region}:{identity.account}:function"
-        actions = ["lambda:InvokeFunction"]
-        if function.action == "create":
-            actions += ["lambda:CreateFunction", "lambda:DeleteFunction"]
-        else:
-            actions += ["lambda:GetFunction", "lambda:UpdateFunctionConfiguration"]
-            if {"code", "architecture"} & set(function.changes):
-                actions.append("lambda:UpdateFunctionCode")
-        if function.alias:
-            actions.append("lambda:PublishVersion")
-        resource = f"{arn}:{function.name}"
-        needs += [Need(action=action, resource=resource) for action in actions]
+        objects = f"arn:{region.identity.partition}:s3:::{plan.bucket.name}/layerpack/*"
+        of_objects = ("s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+        needs.append(Need(actions=of_objects, resources=(objects,)))
+    return needs + _function_needs(plan, region, wish)
+
+
+def _function_needs(plan: RegionPlan, region: Region, wish: Wish) -> list[Need]:
+    function, wished = plan.function, wish.function
+    if function is None or wished is None or function.action == "unchanged":
+        return []
+    actions = ["lambda:GetFunctionConfiguration", "lambda:InvokeFunction"]
+    if function.action == "create":
+        actions += ["lambda:CreateFunction", "lambda:DeleteFunction"]
+    else:
+        actions.append("lambda:UpdateFunctionConfiguration")
+    if function.action != "create" and _sends_code(function):
+        actions += ["lambda:GetFunction", "lambda:UpdateFunctionCode"]
+    if function.alias:
+        actions += ["lambda:PublishVersion", "lambda:ListVersionsByFunction", "lambda:GetAlias"]
+        actions += ["lambda:CreateAlias", "lambda:UpdateAlias"]
+    arn = region.arn("function", function.name)
+    needs = [Need(actions=tuple(actions), resources=(arn,))]
+    if wished.role:
+        # Denied as often as forgotten, and told by Lambda only when the function is made.
+        needs.append(Need(actions=("iam:PassRole",), resources=(wished.role,)))
     return needs
-
-
-def failed(region: str, account: str, error: LayerpackError) -> RegionPlan:
-    """The plan for a region in which nothing can be done."""
-    return RegionPlan(region=region, account=account, error=error)

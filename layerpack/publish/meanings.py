@@ -7,13 +7,16 @@ from typing import Final
 
 from botocore import exceptions as raised
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
+_LONGEST: Final = 400
 _LOG_IN: Final = (
     "Name a profile (--profile), log in (aws sso login), or set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY. `layerpack doctor` shows what is there."
 )
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
-_UNKNOWN: Final = frozenset(
+#: What AWS says of credentials that it does not know, or does not know in a region.
+UNKNOWN_CREDENTIALS: Final = frozenset(
     {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "AuthFailure"}
 )
 # AWS repeats the whole request in this one's text, the session's token among it.
@@ -29,7 +32,6 @@ _THROTTLED: Final = frozenset(
         *("RequestLimitExceeded", "ThrottledException", "RequestThrottled", "429"),
     }
 )
-_BUSY: Final = frozenset({"PreconditionFailedException", "ResourceConflictException"})
 _NO_TOKEN: Final = (
     raised.SSOError,
     raised.TokenRetrievalError,
@@ -42,6 +44,10 @@ _UNREACHED: Final = (
     raised.ProxyConnectionError,
     raised.SSLError,
 )
+_UNHANDLED: Final = "An HTTP Client raised an unhandled exception:"
+_ODD: Final = (ResponseParserError,)
+# An OSError of a file or a program that the configuration names; botocore's are none.
+_CONFIGURATION: Final = (OSError, ValueError, raised.InvalidRegionError)
 # All of those before are among these.
 _MOMENTARY: Final = (raised.HTTPClientError, raised.ConnectionError)
 
@@ -90,10 +96,28 @@ def _failed(error: BaseException, log_in: str) -> tuple[str, str]:
         (
             _UNREACHED,
             f"AWS cannot be reached: {error}",
-            "Check the network, a proxy (HTTPS_PROXY) and --endpoint-url.",
+            "Check the network, a proxy (HTTPS_PROXY), the certificates (AWS_CA_BUNDLE) and "
+            "--endpoint-url.",
         ),
         (_MOMENTARY, f"the connection broke: {error}", "Publish again."),
+        (
+            _ODD,
+            f"this is no answer of AWS's: {_short(str(error))}",
+            "Check --endpoint-url, AWS_ENDPOINT_URL, and what stands between: a proxy, a portal.",
+        ),
+        (
+            _CONFIGURATION,
+            f"the AWS configuration cannot be used: {_short(str(error))}",
+            "Look at the profile, its files and programs, and at AWS's variables.",
+        ),
     )
+    if type(error) is raised.HTTPClientError:
+        # What no request can be made of: a line break in a key, a proxy that is no address.
+        reason = _short(str(error).removeprefix(_UNHANDLED))
+        return f"no request can be made: {reason}", (
+            "Check the credentials for odd characters, the proxies (HTTP_PROXY, HTTPS_PROXY) and "
+            "--endpoint-url."
+        )
     found = ((text, hint) for kinds, text, hint in known if isinstance(error, kinds))
     return next(found, (str(error), ""))
 
@@ -102,7 +126,7 @@ def _refused(error: ClientError, profile: str) -> Meaning:
     told = error.response.get("Error", {})
     answer = error.response.get("ResponseMetadata", {})
     code, status = str(told.get("Code", "")), int(answer.get("HTTPStatusCode") or 0)
-    text, hint = _words(code, status, str(told.get("Message", "")).strip(), profile)
+    text, hint = _words(code, status, _short(str(told.get("Message", ""))), profile)
     return Meaning(
         text=text,
         hint=hint,
@@ -124,14 +148,15 @@ def _words(code: str, status: int, message: str, profile: str) -> tuple[str, str
             f"Get new ones ({sso}), and publish again.",
         ),
         (
-            code in _UNKNOWN,
+            code in UNKNOWN_CREDENTIALS,
             f"AWS does not know these credentials ({code})",
             "Check the profile and the keys, and that the account has this region enabled.",
         ),
         (
             code in _SIGNATURE,
             f"AWS does not accept the request's signature ({code})",
-            "Check the secret key, and this machine's clock.",
+            "Check the secret key and this machine's clock. A request must arrive within five "
+            "minutes: on a slow line, publish fewer regions at once.",
         ),
         (
             code in _DENIED,
@@ -146,8 +171,8 @@ def _words(code: str, status: int, message: str, profile: str) -> tuple[str, str
         ),
         (
             status == 413,
-            f"the zip is too large for one request: {message or code}",
-            "Build with layers.direct-upload on, or report it: it was within the limit.",
+            f"the request is too large: {message or code}",
+            "A zip of up to 50 MB, and an event of up to 6 MB, should not be. Please report it.",
         ),
         (
             code == "CodeStorageExceededException",
@@ -155,7 +180,7 @@ def _words(code: str, status: int, message: str, profile: str) -> tuple[str, str
             "Delete old versions (`layerpack prune`), or have the quota raised.",
         ),
         (
-            code in _BUSY,
+            code == "ResourceConflictException",
             f"somebody else is changing it: {message}",
             "Publish again when they are done.",
         ),
@@ -163,6 +188,12 @@ def _words(code: str, status: int, message: str, profile: str) -> tuple[str, str
     )
     found = ((text, hint) for holds, text, hint in known if holds)
     return next(found, (f"{message or 'AWS refused it'} ({code or status})", ""))
+
+
+def _short(text: str) -> str:
+    """A text of others as one line that is no page."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
 def _seconds(value: object) -> float:

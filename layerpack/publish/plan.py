@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from layerpack.errors import LayerpackError
+from layerpack.publish.bucket import Bucket
 from layerpack.publish.checks import Artifact
 from layerpack.publish.function import FunctionPlan
 from layerpack.publish.share import Share
@@ -46,7 +47,7 @@ class RegionPlan:
     layers: tuple[LayerPlan, ...] = ()
     function: FunctionPlan | None = None
     shares: tuple[Share, ...] = ()
-    bucket: str = ""
+    bucket: Bucket | None = None
     remarks: tuple[str, ...] = ()
     error: LayerpackError | None = None
 
@@ -78,7 +79,7 @@ def _region_json(plan: RegionPlan) -> dict[str, Any]:
     return {
         "region": plan.region,
         "account": plan.account,
-        "bucket": plan.bucket,
+        "bucket": plan.bucket.name if plan.bucket else "",
         "bytes_to_send": plan.bytes_to_send,
         "shares": [str(one) for one in plan.shares],
         "remarks": list(plan.remarks),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from layerpack.errors import LayerpackError
 from layerpack.publish.aws import Region
+from layerpack.publish.sending import Traffic
 from layerpack.publish.versions import LayerVersion, layer_names, layer_versions, users
 
 
@@ -55,11 +56,12 @@ def superfluous(standing: Sequence[Standing], keep: int) -> list[Standing]:
     return found
 
 
-def delete(region: Region, found: RegionStock) -> None:
-    """Delete what is going, unless a function has begun to use it. Raises AwsError; what is gone
-    by then stands in `found.gone`."""
+def delete_going(region: Region, found: RegionStock, traffic: Traffic) -> None:
+    """Delete what is going, unless a function has begun to use it. Raises AwsError, and
+    StoppedError once the run ends; what is gone by then stands in `found.gone`."""
     used = users(region)
     for one in found.going:
+        traffic.check()
         if one.version.arn in used:
             continue
         with region.told(f"deleting {one.version.layer}:{one.version.version}"):

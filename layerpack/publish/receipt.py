@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from layerpack.build_folder import RECEIPT
 from layerpack.errors import UsageError
+from layerpack.publish.place import Place
 from layerpack.units import write_text
 
 SCHEMA_VERSION: Final = 1
@@ -30,18 +31,21 @@ class LayerReceipt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FunctionReceipt:
-    """The function that has the layers: its name, the version and alias made for it, if any."""
+    """The function that has the layers: its name, whether it was proven since it was last changed,
+    the version and alias made for it, if any."""
 
     name: str
+    proven: bool
     version: str = ""
     alias: str = ""
 
 
 @dataclass(kw_only=True, slots=True)
 class RegionReceipt:
-    """What is in a region, reached at `endpoint` (empty: AWS's own)."""
+    """What is in a region of an account, reached at `endpoint` (empty: AWS's own)."""
 
-    endpoint: str = ""
+    account: str
+    endpoint: str
     layers: dict[str, LayerReceipt] = field(default_factory=dict)
     function: FunctionReceipt | None = None
 
@@ -69,8 +73,9 @@ class Receipt:
         except FileNotFoundError:
             regions = {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            detail = f": {error}" if isinstance(error, OSError | ValueError) else ""
             raise UsageError(
-                f"{path} cannot be used: {error}",
+                f"{path} is no receipt that this layerpack can read{detail}",
                 "Remove it: what it tells is found anew, by asking AWS.",
             ) from None
         return cls(folder, regions)
@@ -80,42 +85,55 @@ class Receipt:
         """A copy of what is known, by region."""
         with self._lock:
             return {
-                name: RegionReceipt(
-                    endpoint=one.endpoint, layers=dict(one.layers), function=one.function
-                )
-                for name, one in self._regions.items()
+                name: replace(one, layers=dict(one.layers)) for name, one in self._regions.items()
             }
 
-    def layer(self, region: str, endpoint: str, name: str) -> LayerReceipt | None:
+    def layer(self, place: Place, name: str) -> LayerReceipt | None:
         """What is known of a layer there."""
-        found = self.regions.get(region)
-        return found.layers.get(name) if found and found.endpoint == endpoint else None
+        found = self._known(place)
+        return found.layers.get(name) if found else None
 
-    def add_layer(self, region: str, endpoint: str, name: str, layer: LayerReceipt) -> None:
+    def layers(self, place: Place) -> set[str]:
+        """The names of all layers that are known there, those of earlier builds too."""
+        found = self._known(place)
+        return set(found.layers) if found else set()
+
+    def function(self, place: Place) -> FunctionReceipt | None:
+        """What is known of the function there."""
+        found = self._known(place)
+        return found.function if found else None
+
+    def add_layer(self, place: Place, name: str, layer: LayerReceipt) -> None:
         """Write down a layer that is there."""
         with self._lock:
-            self._of(region, endpoint).layers[name] = layer
+            self._of(place).layers[name] = layer
             self._write()
 
-    def set_function(self, region: str, endpoint: str, function: FunctionReceipt) -> None:
-        """Write down the function that has the layers."""
+    def set_function(self, place: Place, function: FunctionReceipt | None) -> None:
+        """Write down the function that has the layers, or that there is none."""
         with self._lock:
-            self._of(region, endpoint).function = function
+            self._of(place).function = function
             self._write()
 
-    def forget(self, region: str, arns: set[str]) -> None:
+    def forget(self, place: Place, arns: set[str]) -> None:
         """Strike out layer versions that were deleted."""
         with self._lock:
-            found = self._regions.get(region)
+            found = self._known(place)
             if found is None or not arns & {one.arn for one in found.layers.values()}:
                 return
             found.layers = {k: v for k, v in found.layers.items() if v.arn not in arns}
             self._write()
 
-    def _of(self, region: str, endpoint: str) -> RegionReceipt:
-        found = self._regions.get(region)
-        if found is None or found.endpoint != endpoint:
-            found = self._regions[region] = RegionReceipt(endpoint=endpoint)
+    def _known(self, place: Place) -> RegionReceipt | None:
+        found = self._regions.get(place.region)
+        same = found and (found.account, found.endpoint) == (place.account, place.endpoint)
+        return found if same else None
+
+    def _of(self, place: Place) -> RegionReceipt:
+        found = self._known(place)
+        if found is None:
+            found = RegionReceipt(account=place.account, endpoint=place.endpoint)
+            self._regions[place.region] = found
         return found
 
     def _write(self) -> None:
@@ -127,6 +145,7 @@ class Receipt:
 def _region(value: dict[str, Any]) -> RegionReceipt:
     function = value["function"]
     return RegionReceipt(
+        account=value["account"],
         endpoint=value["endpoint"],
         layers={name: LayerReceipt(**one) for name, one in value["layers"].items()},
         function=FunctionReceipt(**function) if function else None,

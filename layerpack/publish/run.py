@@ -9,19 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from layerpack.answers import Answers
 from layerpack.errors import LayerpackError, PublishError
 from layerpack.events import Events
 from layerpack.publish.aws import Aws, Region
-from layerpack.publish.checks import Sendable
+from layerpack.publish.checks import Sendable, check_arns
 from layerpack.publish.deploy import Deployment
-from layerpack.publish.look import Wish, failed, look
+from layerpack.publish.look import Wish, look, look_at_function
 from layerpack.publish.plan import LayerPlan, RegionPlan
 from layerpack.publish.receipt import FunctionReceipt, Receipt
-from layerpack.publish.sending import Traffic, publish_layer
+from layerpack.publish.sending import LayerRequest, Traffic, publish_layer
 from layerpack.publish.share import share
 from layerpack.publish.side_by_side import side_by_side
 from layerpack.publish.versions import LayerVersion, receipt_of
@@ -48,14 +48,21 @@ class LayerOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegionOutcome:
-    """What became of a region; `action` is what was done to the function (empty without one)."""
+    """What became of a region.
+
+    `action` is what was to be done to the function (empty without one), `proven` how many workloads
+    it answered; `bug` what should not have been raised.
+    """
 
     region: str
     account: str
     layers: tuple[LayerOutcome, ...] = ()
     action: str = ""
     function: FunctionReceipt | None = None
+    drops: tuple[str, ...] = ()
+    proven: int = 0
     error: LayerpackError | None = None
+    bug: Exception | None = None
 
     @property
     def did_nothing(self) -> bool:
@@ -66,13 +73,21 @@ class RegionOutcome:
     @property
     def did_to_function(self) -> str:
         """What was done to the function, in words."""
-        return {"create": "made", "update": "updated"}.get(self.action, "as it was")
+        done = {"create": "made", "update": "updated", "prove": "as it was, and now proven"}
+        words = done.get(self.action, "as it was")
+        if self.proven:
+            words += f", answers {self.proven} workload{'s' * (self.proven > 1)} as verified"
+        return words
 
 
 def outcomes_json(outcomes: Sequence[RegionOutcome]) -> dict[str, Any]:
-    """The outcomes as JSON: `regions`, each with `region`, `account`, `error`, its `layers`
-    (`name`, `state`, `arn`, `zipped_bytes`, `shared`, `error`) and its `function` (`name`,
-    `action`, `version`, `alias`), or null."""
+    """The outcomes as JSON: `regions`, each with
+
+    - `region`, `account`, `error`;
+    - its `layers`: `name`, `state`, `arn`, `zipped_bytes`, `shared`, `error`;
+    - its `function`, or null: `action`, `drops`, `workloads` (how many it answered), and, where
+      that succeeded, `name`, `proven`, `version`, `alias`.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "publish",
@@ -90,8 +105,13 @@ def outcomes_json(outcomes: Sequence[RegionOutcome]) -> dict[str, Any]:
                     }
                     for layer in one.layers
                 ],
-                "function": {"action": one.action, **asdict(one.function)}
-                if one.function
+                "function": {
+                    "action": one.action,
+                    "drops": list(one.drops),
+                    "workloads": one.proven,
+                    **(asdict(one.function) if one.function else {}),
+                }
+                if one.action
                 else None,
             }
             for one in outcomes
@@ -102,16 +122,18 @@ def outcomes_json(outcomes: Sequence[RegionOutcome]) -> dict[str, Any]:
 def plan(
     build: Sendable, regions: Sequence[str], wish: Wish, aws: Aws, events: Events
 ) -> list[RegionPlan]:
-    """Look at every region. Raises PublishError only for what concerns all of them."""
+    """Look at every region. Raises what concerns all of them: LimitError for a name that is too
+    long, AwsError for credentials that nobody knows."""
     events.step("asking AWS what is there")
-    identity = aws.identity(regions[0])
+    identity = aws.identify(regions)
+    check_arns(build.layers, identity, regions)
     receipt = Receipt.read(build.folder)
 
     def one(name: str) -> RegionPlan:
         try:
-            return look(aws.region(name), build, wish, identity, receipt)
+            return look(aws.region(name), build, wish, receipt)
         except LayerpackError as error:
-            return failed(name, identity.account, error)
+            return RegionPlan(region=name, account=identity.account, error=error)
 
     return side_by_side(one, regions, events)
 
@@ -120,15 +142,16 @@ def publish(
     build: Sendable, plans: Sequence[RegionPlan], wish: Wish, aws: Aws, events: Events
 ) -> list[RegionOutcome]:
     """Carry the plans out. Errors of a region stand in its outcome; nothing is raised but for what
-    ends the run (Ctrl-C), once what was being sent is done."""
+    ends the run (Ctrl-C), once what was being done is done, and told."""
     receipt = Receipt.read(build.folder)
-    answers = Answers.read(build.folder)
+    answers = build.answers
     total = sum(one.bytes_to_send for one in plans)
-    traffic = Traffic(sent=_counter(events, total))
+    traffic = Traffic(sent=_counter(events, total), note=events.note, warn=events.warn)
     events.step(f"publishing to {', '.join(one.region for one in plans if not one.error)}")
+    ended: list[RegionOutcome] = []
 
     def one(planned: RegionPlan) -> RegionOutcome:
-        return _Work(
+        outcome = _Work(
             aws=aws,
             build=build,
             wish=wish,
@@ -138,8 +161,19 @@ def publish(
             traffic=traffic,
             events=events,
         ).run()
+        ended.append(outcome)
+        return outcome
 
-    return side_by_side(one, plans, events, traffic)
+    try:
+        return side_by_side(one, plans, events, traffic)
+    except BaseException:
+        for outcome in ended:
+            published = sum(layer.state == "published" for layer in outcome.layers)
+            events.warn(
+                f"{outcome.region}: {published} layers were published"
+                + (f"; {outcome.error.message}" if outcome.error else "")
+            )
+        raise
 
 
 def _counter(events: Events, total: int) -> Callable[[int], None]:
@@ -180,25 +214,25 @@ class _Work:
                 layers = list(pool.map(lambda one: self._layer(region, one), planned.layers))
             if error := next((one.error for one in layers if one.error), None):
                 return self._outcome(layers, error=error)
-            function = self._function(region, [one.arn for one in layers])
+            return self._with_function(region, layers)
         except LayerpackError as error:
             return self._outcome(layers, error=error)
-        return self._outcome(layers, function=function)
+        except OSError as error:
+            where = error.filename2 or error.filename or "the build folder"
+            told = PublishError(f"{where}: {error.strerror or error}", "Publish again.")
+            return self._outcome(layers, error=told)
+        except Exception as bug:  # the other regions' outcomes are told before it is raised
+            told = PublishError(f"a bug in layerpack: {bug!r}")
+            return replace(self._outcome(layers, error=told), bug=bug)
 
     def _outcome(
-        self,
-        layers: Sequence[LayerOutcome],
-        *,
-        function: FunctionReceipt | None = None,
-        error: LayerpackError | None = None,
+        self, layers: Sequence[LayerOutcome], *, error: LayerpackError | None = None
     ) -> RegionOutcome:
-        action = self.plan.function.action if self.plan.function and not error else ""
         return RegionOutcome(
             region=self.plan.region,
             account=self.plan.account,
             layers=tuple(layers),
-            action=action,
-            function=function,
+            action=self.plan.function.action if self.plan.function else "",
             error=error,
         )
 
@@ -211,18 +245,15 @@ class _Work:
             if planned.way == "reuse" and planned.latest:
                 version = planned.latest
             else:
-                version = publish_layer(
-                    region,
-                    artifact,
+                request = LayerRequest(
+                    artifact=artifact,
                     runtime=self.build.manifest.runtime,
                     architecture=self.build.manifest.architecture,
-                    bucket=self.plan.bucket,
-                    traffic=self.traffic,
                     former=planned.latest,
                 )
-            self.receipt.add_layer(
-                region.name, region.endpoint, name, receipt_of(version, artifact)
-            )
+                bucket = self.plan.bucket
+                version = publish_layer(region, request, bucket, self.traffic)
+            self.receipt.add_layer(region.place, name, receipt_of(version, artifact))
             shared = share(region, name, version.version, self.plan.shares)
         except LayerpackError as error:
             return LayerOutcome(
@@ -240,26 +271,40 @@ class _Work:
             shared=tuple(map(str, shared)),
         )
 
-    def _function(self, region: Region, arns: Sequence[str]) -> FunctionReceipt | None:
-        planned, wish = self.plan.function, self.wish.function
-        if planned is None or wish is None or self.build.function is None:
-            return None
+    def _with_function(self, region: Region, layers: Sequence[LayerOutcome]) -> RegionOutcome:
+        outcome = self._outcome(layers)
+        wish, artifact = self.wish.function, self.build.function
+        if self.plan.function is None or wish is None or artifact is None:
+            return outcome
+        self.traffic.check()
+        arns = [one.arn for one in layers]
+        # Publishing took a while: what the function is now is what counts, and is given back.
+        planned = look_at_function(region, self.build, wish, arns, self.receipt)
+        outcome = replace(outcome, action=planned.action, drops=planned.drops)
         if planned.action == "unchanged":
-            return FunctionReceipt(name=planned.name, alias=planned.alias)
+            known = self.receipt.function(region.place)
+            as_it_is = FunctionReceipt(name=planned.name, proven=True, alias=planned.alias)
+            if known is None or known.name != planned.name:
+                self.receipt.set_function(region.place, as_it_is)
+            return replace(outcome, function=as_it_is)
         deployment = Deployment(
             region=region,
             wish=wish,
             manifest=self.build.manifest,
-            artifact=self.build.function,
+            artifact=artifact,
             plan=planned,
             answers=self.answers,
             bucket=self.plan.bucket,
             traffic=self.traffic,
             events=self.events,
+            receipt=self.receipt,
         )
-        made = deployment.run(arns)
-        self.receipt.set_function(region.name, region.endpoint, made)
-        return made
+        try:
+            made = deployment.run(arns)
+        except LayerpackError as error:
+            return replace(outcome, error=error)
+        proven = len(self.answers.workloads) if self.answers else 0
+        return replace(outcome, function=made, proven=proven)
 
 
 def not_begun(planned: RegionPlan) -> RegionOutcome:
@@ -268,14 +313,16 @@ def not_begun(planned: RegionPlan) -> RegionOutcome:
 
 
 def outcome_error(outcomes: Sequence[RegionOutcome]) -> PublishError | None:
-    """The error for regions that failed, naming them; None where all went well."""
-    wrong = [one for one in outcomes if one.error]
+    """The error for regions that failed, naming them; None where all went well. Raises a bug."""
+    for one in outcomes:
+        if one.bug:
+            raise one.bug
+    wrong = [(one.region, one.error) for one in outcomes if one.error]
     if not wrong:
         return None
-    if len(outcomes) == 1 and wrong[0].error:
-        return PublishError(wrong[0].error.message, wrong[0].error.hint)
-    lines = [f"{one.region}: {one.error.message}" for one in wrong if one.error]
-    hints = dict.fromkeys(one.error.hint for one in wrong if one.error and one.error.hint)
+    if len(outcomes) == 1:
+        return PublishError(wrong[0][1].message, wrong[0][1].hint)
     return PublishError(
-        f"{len(wrong)} of {len(outcomes)} regions failed\n" + "\n".join(lines), "\n".join(hints)
+        f"{len(wrong)} of {len(outcomes)} regions failed",
+        "\n".join(f"{region}: {error}" for region, error in wrong),
     )

@@ -55,8 +55,14 @@ def share(region: Region, layer: str, version: int, shares: Sequence[Share]) -> 
     if not shares:
         return []
     name = f"{layer}:{version}"
-    granted = {_key(one) for one in _statements(region, layer, version)}
-    missing = [one for one in shares if (one.principal, one.organization) not in granted]
+    statements = _statements(region, layer, version)
+    identifiers = {one.get("Sid") for one in statements}
+    granted = {_key(one) for one in statements}
+    missing = [
+        one
+        for one in shares
+        if one.statement not in identifiers and (one.principal, one.organization) not in granted
+    ]
     for one in missing:
         more = {"OrganizationId": one.organization} if one.organization else {}
         try:
@@ -89,10 +95,15 @@ def _statements(region: Region, layer: str, version: int) -> list[dict[str, Any]
 
 
 def _key(statement: dict[str, Any]) -> tuple[str, str]:
-    """The principal (an account's number, out of its root's ARN) and the organization."""
+    """The principal (an account's number, out of its root's ARN) and the organization; nobody for
+    a statement with conditions of another kind."""
     principal = statement.get("Principal", "")
     if isinstance(principal, dict):
         principal = principal.get("AWS", "")
     arn = re.fullmatch(r"arn:aws[a-z-]*:iam::([0-9]{12}):root", str(principal))
-    conditions = statement.get("Condition", {}).get("StringEquals", {})
-    return arn[1] if arn else str(principal), str(conditions.get("aws:PrincipalOrgID", ""))
+    conditions = dict(statement.get("Condition") or {})
+    organization = (conditions.pop("StringEquals", None) or {}).get("aws:PrincipalOrgID", "")
+    known = set(statement) <= {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+    if conditions or not known or statement.get("Effect") != "Allow":
+        return "", ""
+    return arn[1] if arn else str(principal), str(organization)

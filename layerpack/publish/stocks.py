@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from layerpack import data
 from layerpack.errors import LayerpackError, PublishError, UsageError
 from layerpack.events import Events
 from layerpack.manifest import Manifest
 from layerpack.publish.aws import Aws
-from layerpack.publish.prune import RegionStock, stock, superfluous
-from layerpack.publish.prune import delete as delete_in
+from layerpack.publish.prune import RegionStock, delete_going, stock, superfluous
 from layerpack.publish.receipt import Receipt
+from layerpack.publish.sending import Traffic
 from layerpack.publish.side_by_side import side_by_side
 
 SCHEMA_VERSION: Final = 1
@@ -21,26 +23,38 @@ SCHEMA_VERSION: Final = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layers:
-    """Names of layers, and the build folder whose receipt knows of them, if any."""
+    """Names of layers (None: all of an account), the build folder whose receipt knows of them, if
+    any, and the regions that it knows them in."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] | None
     folder: Path | None = None
+    regions: tuple[str, ...] = ()
 
 
-def layers_of(folder: Path | None, names: Sequence[str]) -> Layers:
-    """The layers of a build (those that its receipt knows, too), or the ones named.
+def named_layers(folder: Path | None, names: Sequence[str]) -> Layers:
+    """The layers of a build (those that its receipt knows, too), or the ones named; all, with
+    neither.
 
-    Raises UsageError for both, or neither.
+    Raises UsageError for both, and for a name that is none.
     """
-    if (folder is None) == (not names):
-        raise UsageError(
-            "name a build, or layers (--layer), and not both", "layerpack prune build/bert"
-        )
+    if folder is not None and names:
+        raise UsageError("name a build, or layers (--layer), and not both", "Leave one out.")
+    for name in names:
+        if not re.fullmatch(data.load("publish.json")["layer_name"], name):
+            raise UsageError(
+                f"--layer: '{name}' is not a layer's name",
+                "Letters, digits, '-' and '_': the name alone, without ARN or version.",
+            )
     if folder is None:
-        return Layers(names=tuple(names))
+        return Layers(names=tuple(names) or None)
     manifest = Manifest.read(folder / "manifest.json")
-    known = {name for one in Receipt.read(folder).regions.values() for name in one.layers}
-    return Layers(names=tuple(sorted(known | {one.name for one in manifest.layers})), folder=folder)
+    regions = Receipt.read(folder).regions
+    known = {name for one in regions.values() for name in one.layers}
+    return Layers(
+        names=tuple(sorted(known | {one.name for one in manifest.layers})),
+        folder=folder,
+        regions=tuple(sorted(regions)),
+    )
 
 
 def look(
@@ -48,6 +62,7 @@ def look(
 ) -> list[RegionStock]:
     """What the regions have of the layers, or of all (None); a region's error stands in its own."""
     events.step("asking AWS what is there")
+    aws.identify(regions)
 
     def one(name: str) -> RegionStock:
         try:
@@ -55,7 +70,11 @@ def look(
         except LayerpackError as error:
             return RegionStock(region=name, error=error)
 
-    return side_by_side(one, regions, events)
+    found = side_by_side(one, regions, events)
+    known = {item.version.layer for region in found for item in region.standing}
+    if unknown := sorted(set(names or ()) - known):
+        events.warn(f"no versions of {', '.join(unknown)} in {', '.join(regions)}")
+    return found
 
 
 def choose(found: Sequence[RegionStock], keep: int) -> None:
@@ -65,30 +84,44 @@ def choose(found: Sequence[RegionStock], keep: int) -> None:
 
 
 def delete(aws: Aws, found: Sequence[RegionStock], folder: Path | None, events: Events) -> None:
-    """Delete what goes, in every region, and strike it out of the receipt of `folder`."""
+    """Delete what goes, in every region, and strike it out of the receipt of `folder`.
+
+    The run's end (Ctrl-C) ends it after what is being deleted, which is told.
+    """
     events.step("deleting old versions")
     receipt = Receipt.read(folder) if folder else None
+    traffic = Traffic(note=events.note)
 
-    def one(region: RegionStock) -> None:
+    def one(stock: RegionStock) -> None:
+        region = aws.region(stock.region)
         try:
-            if region.going:
-                delete_in(aws.region(region.region), region)
+            if stock.going:
+                delete_going(region, stock, traffic)
         except LayerpackError as error:
-            region.error = error
+            stock.error = error
         if receipt is not None:
-            receipt.forget(region.region, {gone.version.arn for gone in region.gone})
+            receipt.forget(region.place, {gone.version.arn for gone in stock.gone})
 
-    side_by_side(one, found, events)
+    try:
+        side_by_side(one, found, events, traffic)
+    except BaseException:
+        for stock in found:
+            arns = ", ".join(gone.version.arn for gone in stock.gone)
+            events.warn(f"{stock.region}: deleted {arns or 'nothing'}")
+        raise
 
 
-def error(found: Sequence[RegionStock]) -> PublishError | None:
+def stocks_error(found: Sequence[RegionStock]) -> PublishError | None:
     """The error for regions that failed; None where all went well."""
     wrong = [(one.region, one.error) for one in found if one.error]
     if not wrong:
         return None
-    lines = [f"{region}: {error.message}" for region, error in wrong]
-    hints = dict.fromkeys(error.hint for _, error in wrong if error.hint)
-    return PublishError("\n".join(lines), "\n".join(hints))
+    if len(found) == 1:
+        return PublishError(wrong[0][1].message, wrong[0][1].hint)
+    return PublishError(
+        f"{len(wrong)} of {len(found)} regions failed",
+        "\n".join(f"{region}: {error}" for region, error in wrong),
+    )
 
 
 def stock_json(found: Sequence[RegionStock]) -> dict[str, Any]:

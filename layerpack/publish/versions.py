@@ -35,6 +35,10 @@ class LayerVersion:
             architectures=tuple(answer.get("CompatibleArchitectures") or ()),
         )
 
+    def is_for(self, runtime: str, architecture: str) -> bool:
+        """Whether it is for that runtime and architecture, and no other."""
+        return (self.runtimes, self.architectures) == ((runtime,), (architecture,))
+
 
 def layer_names(region: Region) -> list[str]:
     """Every layer of the account in a region. Raises AwsError."""
@@ -60,7 +64,7 @@ def layer_versions(region: Region, layer: str) -> list[LayerVersion]:
 
 
 def latest_version(region: Region, layer: str) -> LayerVersion | None:
-    """A layer's latest version, by one request. Raises AwsError."""
+    """A layer's latest version. Raises AwsError."""
     try:
         with region.told(f"looking for {layer}"):
             # AWS gives the newest first: the latest is on the first page.
@@ -95,12 +99,22 @@ def is_same(
 
     What the receipt knows of that very version is not asked again: versions never change.
     """
-    if version.runtimes != (runtime,) or version.architectures != (architecture,):
+    if not version.is_for(runtime, architecture):
         return False
-    known = receipt.layer(region.name, region.endpoint, version.layer)
+    known = receipt.layer(region.place, version.layer)
     if known and (known.arn, known.created) == (version.arn, version.created):
         return known.sha256 == artifact.sha256
     return code_sha256(region, version) == artifact.code_sha256
+
+
+def description(region: Region, arn: str) -> str:
+    """The description of a layer version of this account. Raises AwsError."""
+    with region.told(f"looking at {arn}"):
+        layer, _, version = arn.rpartition(":")
+        answer = region.lambda_.get_layer_version(
+            LayerName=layer.rpartition(":")[2], VersionNumber=int(version)
+        )
+    return str(answer.get("Description", ""))
 
 
 def receipt_of(version: LayerVersion, artifact: Artifact) -> LayerReceipt:

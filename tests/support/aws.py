@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,6 +36,9 @@ SECRET = {
 _LARGEST_BODY = 70_167_211
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/")
 _CODE = "/code-of/"
+#: What changes a function, or needs it to be at rest.
+_CHANGES = ("/code", "/configuration", "/versions", "/invocations")
+_LOOKS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class Asked:
     service: str
     region: str
     body: bytes = field(repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def json(self) -> Any:
@@ -62,7 +67,7 @@ class Rule:
 
     `status`, `code` and `message` are an answer of AWS's; `hang_up`: the connection is closed,
     `after` the request was carried out or before; `change` changes moto's JSON answer; `wait` is
-    waited for before anything happens.
+    waited for before anything happens (`waited`: it came, `begun`: a request did).
     """
 
     matches: Callable[[Asked], bool]
@@ -75,6 +80,7 @@ class Rule:
     hang_up: bool = False
     after: bool = False
     change: Callable[[dict[str, Any]], None] | None = None
+    waited: bool = False
     begun: threading.Event = field(default_factory=threading.Event)
     wait: threading.Event | None = None
 
@@ -88,6 +94,10 @@ class FakeAws:
         self.rules: list[Rule] = []
         #: The account's limit of code, and what is used of it.
         self.room = [80_530_636_800, 1_000]
+        #: How often a function, or a version, is looked at before what was asked for is done.
+        self.moving: dict[str, int] = {}
+        #: How many hours ago unfinished uploads to S3 were begun.
+        self.uploads_age = 0
         #: Where `layerpack serve` answers for functions; empty: nothing does.
         self.functions = ""
         self._lock = threading.Lock()
@@ -112,6 +122,8 @@ class FakeAws:
         self.rules.clear()
         self.room = [80_530_636_800, 1_000]
         self.functions = ""
+        self.moving.clear()
+        self.uploads_age = 0
         self.forward("POST", "/moto-api/reset", {}, b"")
 
     def add(self, method: str, path: str, *, region: str = "", **rule: Any) -> Rule:
@@ -226,13 +238,18 @@ class _Handler(BaseHTTPRequestHandler):
         scope = _SCOPE.search(self.headers.get("Authorization", ""))
         region, service = (scope[1], scope[2]) if scope else ("", "")
         asked = Asked(
-            method=self.command, path=self.path, service=service, region=region, body=body
+            method=self.command,
+            path=self.path,
+            service=service,
+            region=region,
+            body=body,
+            headers={name.lower(): value for name, value in self.headers.items()},
         )
         rule = self.fake.take(asked)
         if rule is not None:
             rule.begun.set()
             if rule.wait is not None:
-                rule.wait.wait(60)
+                rule.waited = rule.wait.wait(60)
             if rule.hang_up and not rule.after:
                 self.close_connection = True
                 return
@@ -254,6 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, asked: Asked) -> tuple[int, dict[str, str], bytes]:
         if asked.service == "lambda" and len(asked.body) > _LARGEST_BODY:
             return _error(413, "RequestEntityTooLargeException", "Request must be smaller")
+        if asked.service == "lambda" and (state := self._state(asked)) is not None:
+            return state
         invoked = re.search(r"/functions/([^/]+)/invocations", asked.path)
         if invoked:
             path = asked.path.replace(f"/{invoked[1]}/", "/small/").partition("?")[0]
@@ -265,7 +284,13 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.path.startswith(_CODE):
             _, _, region, name = asked.path.split("/")
             return 200, {"Content-Type": "application/zip"}, self.fake.code(name, region)
-        answer = self.fake.forward(asked.method, asked.path, dict(self.headers.items()), asked.body)
+        answer = self._forwarded(asked)
+        if asked.service == "s3" and asked.path.partition("?")[2].startswith("uploads"):
+            # moto has all of them begun in 2010.
+            begun = datetime.now(UTC) - timedelta(hours=self.fake.uploads_age)
+            text = f"<Initiated>{begun:%Y-%m-%dT%H:%M:%S.000Z}".encode()
+            content = re.sub(rb"<Initiated>[^<]*", text, answer[2])
+            answer = answer[0], answer[1], content
         found = re.search(r"/functions/([^/?]+)/?$", asked.path)
         if asked.method == "GET" and found and answer[0] == 200:
             value = json.loads(answer[2])
@@ -273,6 +298,43 @@ class _Handler(BaseHTTPRequestHandler):
             value.setdefault("Code", {})["Location"] = address
             answer = _json(value)
         return answer
+
+    def _state(self, asked: Asked) -> tuple[int, dict[str, str], bytes] | None:
+        """What only AWS has: changes take a while, and meanwhile no other is taken."""
+        path, _, query = asked.path.partition("?")
+        named = re.search(r"/functions/([^/]+)(/[a-z]+)?/?$", path)
+        created = asked.method == "POST" and path.rstrip("/").endswith("/functions")
+        name = str(asked.json["FunctionName"]) if created else named[1] if named else ""
+        part = named[2] if named and not created else ""
+        if not name or (part not in _CHANGES and not created):
+            return None
+        version = re.search(r"Qualifier=([0-9]+)", query)
+        key = f"{asked.region} {name}" + (f":{version[1]}" if version else "")
+        moving = self.fake.moving
+        if asked.method == "GET" and part == "/configuration":
+            status, headers, content = self._forwarded(asked)
+            if moving.get(key, 0) > 0 and status == 200:
+                moving[key] -= 1
+                state = {"State": "Pending"} if version else {"LastUpdateStatus": "InProgress"}
+                content = json.dumps({**json.loads(content), **state}).encode()
+            return status, headers, content
+        if asked.method not in ("PUT", "POST"):
+            return None
+        if moving.get(key, 0) > 0:
+            text = f"An update is in progress for resource: {name}"
+            return _error(409, "ResourceConflictException", text)
+        if part == "/invocations":
+            return None
+        answer = self._forwarded(asked)
+        if answer[0] in (200, 201):
+            if part == "/versions":
+                key += f":{json.loads(answer[2])['Version']}"
+            moving[key] = _LOOKS
+        return answer
+
+    def _forwarded(self, asked: Asked) -> tuple[int, dict[str, str], bytes]:
+        headers = dict(self.headers.items())
+        return self.fake.forward(asked.method, asked.path, headers, asked.body)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":

@@ -51,16 +51,17 @@ class Deployable:
 
 
 def deployable(
-    folder: Path, manifest: Manifest, *, beside: Path, region: str, zips: bool
+    folder: Path, manifest: Manifest, *, beside: Path, region: str, endpoint: str, zips: bool
 ) -> Deployable:
     """The build in `folder`, for a snippet in the folder `beside`.
 
     Layers are named by their ARNs where they are published as they are now, in `region` (where
-    several are, one has to be named), and else, or with `zips`, by their zips.
+    they are in several, one has to be named) by `endpoint` (empty: AWS's own), and else, or with
+    `zips`, by their zips.
 
     Raises UsageError where a region is asked for in which they are not.
     """
-    place, found = ("", None) if zips else _published(folder, manifest, region)
+    place, found = ("", None) if zips else _published(folder, manifest, region, endpoint)
     taken: set[str] = set()
     most = LambdaLimits.load().direct_upload_zip_bytes
 
@@ -99,11 +100,14 @@ def deployable(
     )
 
 
-def _published(folder: Path, manifest: Manifest, region: str) -> tuple[str, RegionReceipt | None]:
+def _published(
+    folder: Path, manifest: Manifest, region: str, endpoint: str
+) -> tuple[str, RegionReceipt | None]:
     regions = {
         name: one
         for name, one in Receipt.read(folder).regions.items()
-        if all(
+        if one.endpoint == endpoint
+        and all(
             layer.name in one.layers and one.layers[layer.name].sha256 == layer.sha256
             for layer in manifest.layers
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +77,10 @@ def test_four_layers_of_60_mb_go_through_s3(publisher: Publisher, aws: FakeAws) 
     # In parts of 8 MB, each with its checksum; and nothing stays there.
     parts = [one for one in aws.asked if one.method == "PUT" and "partNumber" in one.path]
     assert len(parts) == 4 * 8
+    assert all("x-amz-checksum-sha256" in one.headers for one in parts)
+    # Whoever else has a bucket of that name is not sent anything.
+    asked = [one for one in aws.asked if one.service == "s3"]
+    assert {one.headers.get("x-amz-expected-bucket-owner") for one in asked} == {ACCOUNT}
     assert objects(aws, BUCKET) == []
     sent = [one for one in aws.asked if one.method == "POST" and one.path.endswith("/versions")]
     assert sum("S3Key" in one.json["Content"] for one in sent) == 4
@@ -115,7 +118,6 @@ def test_a_bucket_is_given_with_the_region_in_its_name(publisher: Publisher, aws
         ("", f"none is called {BUCKET}", f"aws s3 mb s3://{BUCKET} --region {REGION}"),
         ("nowhere-to-be-found", "there is no bucket nowhere-to-be-found", "aws s3 mb"),
         ("in-america", "the bucket in-america is in us-east-1", "{region} in its name"),
-        ("a-{place}", "in braces only {region} and {account} may stand", ""),
     ],
 )
 def test_a_bucket_that_cannot_be_used_is_told_before_anything_is_sent(
@@ -131,16 +133,25 @@ def test_a_bucket_that_cannot_be_used_is_told_before_anything_is_sent(
     assert not any(one.service in ("lambda", "s3") for one in written)
 
 
-def test_parts_that_were_left_are_taken_back(publisher: Publisher, aws: FakeAws) -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("a-{place}", "in braces only {region} and {account} may stand"),
+        ("Bad_Bucket", "'Bad_Bucket' is not a bucket's name"),
+        ("s3://zips", "no s3:// before it"),
+        ("", "--bucket is empty"),
+    ],
+)
+def test_names_that_are_none(publisher: Publisher, aws: FakeAws, given: str, message: str) -> None:
+    ended = publisher.publish("--bucket", given)
+    assert ended.code == 2
+    assert message in ended.errors
+    assert aws.asked == []
+
+
+def test_parts_are_taken_back(publisher: Publisher, aws: FakeAws) -> None:
     make_bucket(aws, BUCKET)
     client = aws.client("s3")
-    # A run that was killed left these.
-    for layer in ("small-weights-0", "small-weights-1"):
-        path = publisher.build / "layers" / f"{layer}.zip"
-        digest = base64.b64decode(publisher.hashes[layer]).hex()
-        assert path.exists()
-        client.create_multipart_upload(Bucket=BUCKET, Key=f"layerpack/{digest}.zip")
-    # This one fails in the middle of a zip.
     failing = aws.add("PUT", "partNumber=3", times=99, status=403, code="AccessDenied")
     failing.body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
     ended = publisher.publish()
@@ -168,3 +179,31 @@ def test_what_lambda_refuses_does_not_stay_in_the_bucket(
     assert "the account has no room left for code" in ended.errors
     assert "layerpack prune" in ended.errors
     assert objects(aws, BUCKET) == []
+
+
+def test_what_another_run_is_sending_is_left_alone(publisher: Publisher, aws: FakeAws) -> None:
+    make_bucket(aws, BUCKET)
+    client = aws.client("s3")
+    client.create_multipart_upload(Bucket=BUCKET, Key="layerpack/another.zip")
+    assert publisher.publish().code == 0
+    assert len(client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]) == 1
+
+
+def test_nothing_stays_in_a_bucket_that_keeps_versions(publisher: Publisher, aws: FakeAws) -> None:
+    make_bucket(aws, BUCKET)
+    client = aws.client("s3")
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    assert publisher.publish().code == 0
+    found = client.list_object_versions(Bucket=BUCKET)
+    assert (found.get("Versions", []), found.get("DeleteMarkers", [])) == ([], [])
+    sent = [one for one in aws.asked if one.method == "POST" and one.path.endswith("/versions")]
+    assert sum("S3ObjectVersion" in one.json["Content"] for one in sent) == 4
+
+
+def test_what_cannot_be_removed_is_told(publisher: Publisher, aws: FakeAws) -> None:
+    make_bucket(aws, BUCKET)
+    denied = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    aws.add("DELETE", "/layerpack/", times=9, status=403, body=denied)
+    ended = publisher.publish()
+    assert ended.code == 0, ended.errors
+    assert ended.errors.count("stays in the bucket") == 4

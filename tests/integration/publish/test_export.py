@@ -24,7 +24,7 @@ ODD = "a ${b} %{c} \"d\" 'e' \\f #g: é"
 
 def export(publisher: Publisher, tool: str, *options: str) -> Ended:
     """Export the build."""
-    return publisher.run_without_endpoint("export", "build/small", "--to", tool, *options)
+    return publisher.run("export", "build/small", "--to", tool, *options)
 
 
 @pytest.fixture

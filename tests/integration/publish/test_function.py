@@ -6,7 +6,6 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,14 +111,18 @@ def test_a_function_is_updated_and_keeps_what_is_not_ours(
 ) -> None:
     client = aws.client("lambda")
     other = client.publish_layer_version(LayerName="monitoring", Content={"ZipFile": b"x"})
-    former = client.publish_layer_version(LayerName="small-gone", Content={"ZipFile": b"y"})
+    former = client.publish_layer_version(
+        LayerName="small-gone", Content={"ZipFile": b"y"}, Description="small: gamma 1.0"
+    )
+    # One that is only called as the recipe's are.
+    alike = client.publish_layer_version(LayerName="small-extra", Content={"ZipFile": b"z"})
     client.create_function(
         FunctionName="answers",
         Runtime="python3.9",
         Role=ROLE,
         Handler="old.handler",
         Code={"ZipFile": b"old code"},
-        Layers=[former["LayerVersionArn"], other["LayerVersionArn"]],
+        Layers=[one["LayerVersionArn"] for one in (former, other)],
         Environment={"Variables": {"TOKEN": "theirs", "MODE": "slow"}},
         MemorySize=512,
         Timeout=7,
@@ -131,12 +134,16 @@ def test_a_function_is_updated_and_keeps_what_is_not_ours(
     assert f"keeps {other['LayerVersionArn']}" in planned.output
     assert f"drops {former['LayerVersionArn']}" in planned.output
     assert aws.function("answers")["Handler"] == "old.handler"
+    client.update_function_configuration(
+        FunctionName="answers", Layers=[one["LayerVersionArn"] for one in (former, alike)]
+    )
     serve()
     ended = publisher.publish("--function", "answers", "--memory", "2048")
     assert ended.code == 0, ended.errors
     function = aws.function("answers")
     assert len(function["Layers"]) == 4
-    assert arns(function)[-1] == other["LayerVersionArn"]
+    assert arns(function)[-1] == alike["LayerVersionArn"]
+    assert f"taken off it: {former['LayerVersionArn']}" in ended.output
     assert function["Environment"]["Variables"] == {"TOKEN": "theirs", "MODE": "quick"}
     assert (function["MemorySize"], function["Timeout"]) == (2048, 7)
     assert function["CodeSha256"] == publisher.hashes["function"]
@@ -206,17 +213,24 @@ def test_a_change_that_aws_cannot_carry_out_is_taken_back(
     before = aws.function("answers")
     rebuild(publisher, HANDLER + "\n# Another function.\n")
 
-    def change(answer: dict[str, Any]) -> None:
-        answer["LastUpdateStatus"] = "Failed"
-        answer["LastUpdateStatusReason"] = "the layers do not fit"
-
-    # The third time it is looked at (to plan, before the change, after it).
-    aws.add("GET", UPDATED, times=2, change=lambda answer: None)
-    aws.add("GET", UPDATED, change=change)
+    fail_update(aws, "the layers do not fit")
     ended = publisher.publish("--function", "answers")
     assert ended.code == 8
     assert "cannot be used: the layers do not fit" in ended.errors
+    assert aws.count("PUT", "/functions/answers/code") == 2
     assert aws.function("answers")["CodeSha256"] == before["CodeSha256"]
+
+
+def fail_update(aws: FakeAws, reason: str) -> None:
+    """Have AWS say, once the code was sent, that it could not carry that out."""
+
+    def change(answer: dict[str, Any]) -> None:
+        answer["LastUpdateStatus"] = "Failed"
+        answer["LastUpdateStatusReason"] = reason
+
+    rule = aws.add("GET", UPDATED, change=change)
+    matches = rule.matches
+    rule.matches = lambda asked: matches(asked) and aws.count("PUT", "/code$") == 1
 
 
 def test_ctrl_c_takes_the_function_back(publisher: Publisher, aws: FakeAws, serve: Serve) -> None:
@@ -276,6 +290,7 @@ def test_an_alias_gets_a_version(publisher: Publisher, aws: FakeAws, serve: Serv
     assert client.get_alias(FunctionName="answers", Name="prod")["FunctionVersion"] == "1"
     assert publisher.receipt[REGION]["function"] == {
         "name": "answers",
+        "proven": True,
         "version": "1",
         "alias": "prod",
     }
@@ -342,10 +357,272 @@ def test_too_many_layers_with_those_of_others(publisher: Publisher, aws: FakeAws
     assert "small-alpha" not in aws.layers()
 
 
-def test_a_build_without_recorded_answers_is_told(
-    publisher: Publisher, aws: FakeAws, tmp_path: Path
-) -> None:
-    (publisher.build / "answers.json").unlink()
+def test_a_build_that_was_not_verified_is_not_proven(publisher: Publisher, aws: FakeAws) -> None:
+    (publisher.folder / "code/app.py").write_text(HANDLER + "\n# Another function.\n")
+    built = publisher.run_without_endpoint("build", "recipe.yaml", "--no-verify")
+    assert built.code == 0, built.errors
     ended = publisher.publish(*NEW)
     assert ended.code == 0, ended.errors
     assert "answers in eu-west-1 was not invoked" in ended.errors
+
+
+def test_recorded_answers_that_are_gone(publisher: Publisher, aws: FakeAws) -> None:
+    (publisher.build / "answers.json").unlink()
+    ended = publisher.publish(*NEW)
+    assert ended.code == 2
+    assert "what it answered is gone (answers.json)" in ended.errors
+    assert aws.asked == []
+
+
+def test_a_run_that_dies_during_the_proof_is_taken_up_by_the_next(
+    publisher: Publisher, aws: FakeAws, serve: Serve
+) -> None:
+    _serve_other(publisher, BROKEN, serve)
+    held = aws.add("POST", "/invocations", wait=threading.Event())
+    process = start(
+        *("publish", "build/small", "--region", REGION, "--endpoint-url", aws.url, *NEW),
+        folder=publisher.folder,
+        cache=publisher.cache,
+        extra=publisher.environment,
+    )
+    assert held.begun.wait(60)
+    process.kill()
+    process.communicate()
+    assert publisher.receipt[REGION]["function"]["proven"] is False
+    # It is there as it shall be, and yet not done: it answers wrongly.
+    for _ in range(2):
+        ended = publisher.publish("--function", "answers")
+        assert ended.code == 8
+        assert "otherwise than was verified" in ended.errors
+        assert "an earlier run had changed it and was ended" in ended.errors
+    serve()
+    ended = publisher.publish("--function", "answers")
+    assert ended.code == 0, ended.errors
+    assert "Function answers: as it was, and now proven, answers 1 workload" in ended.output
+    assert publisher.receipt[REGION]["function"]["proven"] is True
+    assert "Nothing to do" in publisher.publish("--function", "answers").output
+
+
+@pytest.fixture
+def changed(publisher: Publisher, aws: FakeAws, serve: Serve) -> Publisher:
+    """The function is published, and then built anew with other code; it answers as before."""
+    serve()
+    assert publisher.publish(*NEW).code == 0
+    rebuild(publisher, HANDLER + "\n# Another function.\n")
+    aws.asked.clear()
+    return publisher
+
+
+def test_taking_back_that_is_refused_is_told_and_not_forgotten(
+    changed: Publisher, aws: FakeAws, serve: Serve
+) -> None:
+    _serve_other(changed, BROKEN, serve)
+    code = r"/functions/answers/code"
+    aws.add("PUT", code, change=lambda answer: None)
+    aws.add("PUT", code, times=9, status=403, code="AccessDeniedException", message="denied")
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 8
+    assert "taking answers back failed, look at it: updating the code" in ended.errors
+    aws.rules.clear()
+    assert changed.publish("--function", "answers").code == 8
+
+
+def test_one_step_that_cannot_be_taken_back_does_not_keep_the_others(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    before = aws.client("lambda").get_function_configuration(FunctionName="answers")
+    refusal = {"times": 9, "status": 403, "code": "AccessDeniedException", "message": "denied"}
+    aws.add("POST", "/functions/answers/aliases", **refusal)
+    aws.add("DELETE", "/functions/answers", **refusal)
+    ended = changed.publish("--function", "answers", "--alias", "prod", "--memory", "3008")
+    assert ended.code == 8
+    assert "making the alias prod of answers" in ended.errors
+    assert "taking answers back failed, look at it: deleting answers" in ended.errors
+    after = aws.function("answers")
+    for key in ("CodeSha256", "MemorySize"):
+        assert after[key] == before[key]
+
+
+def test_configuration_comes_first_where_the_code_does_not_fit_beside_the_old_layers(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    aws.add(
+        *("PUT", "/functions/answers/code"),
+        status=400,
+        code="InvalidParameterValueException",
+        message="Function code combined with layers exceeds the maximum allowed size of "
+        "262144000 bytes.",
+    )
+    ended = changed.publish("--function", "answers", "--memory", "3008")
+    assert ended.code == 0, ended.errors
+    changes = [one.path.rsplit("/", 1)[1] for one in aws.asked if one.method == "PUT"]
+    assert changes == ["code", "configuration", "code"]
+    # Only what is different is written.
+    (written,) = [one.json for one in aws.asked if one.path.endswith("n") and one.method == "PUT"]
+    assert written == {"MemorySize": 3008}
+
+
+def test_what_cannot_be_changed_either_way_leaves_all_as_it_is(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    before = aws.function("answers")
+    aws.add(
+        *("PUT", "/functions/answers/code"),
+        times=2,
+        status=400,
+        code="InvalidParameterValueException",
+        message="Unzipped size must be smaller than 262144000 bytes",
+    )
+    ended = changed.publish("--function", "answers", "--memory", "3008")
+    assert ended.code == 8
+    assert "Unzipped size must be smaller" in ended.errors
+    assert "answers is as it was before" in ended.errors
+    assert aws.function("answers")["MemorySize"] == before["MemorySize"]
+
+
+def test_what_somebody_changed_while_layers_were_sent_is_not_undone(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    client = aws.client("lambda")
+
+    def rotate(answer: dict[str, Any]) -> None:
+        variables = {"MODE": "slow", "TOKEN": "rotated"}
+        client.update_function_configuration(
+            FunctionName="answers", Environment={"Variables": variables}
+        )
+
+    # After the plan was made.
+    aws.add("GET", r"/layers/small-weights-0/versions", change=rotate)
+    (changed.folder / "weights-0.bin").write_bytes(b"other")
+    built = changed.run_without_endpoint("build", "recipe.yaml")
+    assert built.code == 0, built.errors
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 0, ended.errors
+    found = aws.function("answers")["Environment"]["Variables"]
+    assert found == {"MODE": "quick", "TOKEN": "rotated"}
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_an_update_s_answer_that_never_comes(changed: Publisher, aws: FakeAws, after: bool) -> None:
+    aws.add("PUT", "/functions/answers/code", hang_up=True, after=after)
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 0, ended.errors
+    assert aws.function("answers")["CodeSha256"] == changed.hashes["function"]
+
+
+def test_other_code_than_was_sent_is_told_and_taken_back(changed: Publisher, aws: FakeAws) -> None:
+    before = aws.function("answers")
+
+    def change(answer: dict[str, Any]) -> None:
+        answer["CodeSha256"] = "AAAA"
+
+    aws.add("PUT", "/functions/answers/code", change=change)
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 8
+    assert "does not hold what was sent" in ended.errors
+    assert aws.function("answers")["CodeSha256"] == before["CodeSha256"]
+
+
+def test_an_update_that_failed_once_is_mended_by_the_next(changed: Publisher, aws: FakeAws) -> None:
+    def failed(answer: dict[str, Any]) -> None:
+        answer["LastUpdateStatus"] = "Failed"
+
+    rule = aws.add("GET", UPDATED, times=99, change=failed)
+    matches = rule.matches
+    rule.matches = lambda asked: matches(asked) and not aws.count("PUT", "/code$")
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 0, ended.errors
+
+
+def test_a_role_that_was_just_made_is_waited_for(
+    publisher: Publisher, aws: FakeAws, serve: Serve
+) -> None:
+    serve()
+    aws.add(
+        *("POST", "/functions$"),
+        times=2,
+        status=400,
+        code="InvalidParameterValueException",
+        message="The role defined for the function cannot be assumed by Lambda.",
+    )
+    ended = publisher.publish(*NEW)
+    assert ended.code == 0, ended.errors
+
+
+def test_a_function_that_somebody_else_made_is_not_deleted(
+    publisher: Publisher, aws: FakeAws
+) -> None:
+    aws.add(
+        *("POST", "/functions$"),
+        status=409,
+        code="ResourceConflictException",
+        message="Function already exist: answers",
+    )
+    ended = publisher.publish(*NEW)
+    assert ended.code == 8
+    assert "Function already exist" in ended.errors
+    assert aws.count("DELETE", "/functions") == 0
+
+
+def test_former_code_is_held_against_its_hash(changed: Publisher, aws: FakeAws) -> None:
+    aws.add("GET", "/code-of/", status=200, body=b"something else")
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 8
+    assert "is not what the function runs" in ended.errors
+    assert aws.count("PUT", "/functions/") == 0
+
+
+def test_an_alias_is_moved_whole_and_by_the_code_that_was_proven(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    client = aws.client("lambda")
+    client.publish_version(FunctionName="answers")
+    client.create_alias(
+        FunctionName="answers",
+        Name="prod",
+        FunctionVersion="1",
+        RoutingConfig={"AdditionalVersionWeights": {"1": 0.3}},
+    )
+    ended = changed.publish("--function", "answers", "--alias", "prod")
+    assert ended.code == 0, ended.errors
+    (published,) = [
+        one.json for one in aws.asked if one.path.endswith("answers/versions") and one.body
+    ]
+    assert published["CodeSha256"] == changed.hashes["function"]
+    alias = client.get_alias(FunctionName="answers", Name="prod")
+    assert alias["FunctionVersion"] == "2"
+    assert not alias.get("RoutingConfig", {}).get("AdditionalVersionWeights")
+
+
+def test_a_version_whose_alias_cannot_be_moved_goes_again(changed: Publisher, aws: FakeAws) -> None:
+    aws.add(
+        *("POST", "/functions/answers/aliases"),
+        times=9,
+        status=403,
+        code="AccessDeniedException",
+        message="not authorized to perform: lambda:CreateAlias",
+    )
+    ended = changed.publish("--function", "answers", "--alias", "prod")
+    assert ended.code == 8
+    versions = aws.client("lambda").list_versions_by_function(FunctionName="answers")["Versions"]
+    assert [one["Version"] for one in versions] == ["$LATEST"]
+
+
+def test_a_function_s_secrets_stand_in_no_message(
+    publisher: Publisher, aws: FakeAws, serve: Serve
+) -> None:
+    aws.client("lambda").create_function(
+        FunctionName="answers",
+        Runtime="python3.9",
+        Role=ROLE,
+        Handler="old.handler",
+        Code={"ZipFile": b"old code"},
+        Environment={"Variables": {"PASSWORD": "hunter2-hunter2"}},
+    )
+    failing = HANDLER.replace("return", "raise ValueError('cannot log in: hunter2-hunter2') #")
+    _serve_other(publisher, failing, serve)
+    ended = publisher.publish("--function", "answers", "--verbose")
+    assert ended.code == 8
+    assert "ValueError: cannot log in: ***" in ended.errors
+    assert "hunter2" not in ended.errors + ended.output
+    assert "hunter2" not in (publisher.build / "publish.json").read_text()

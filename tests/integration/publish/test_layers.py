@@ -219,3 +219,81 @@ def test_a_run_that_dies_half_way_is_taken_up_again(
     assert len(publisher.receipt[REGION]["layers"]) == 3
     assert aws.count("POST", PUBLISHED) <= 3 - done
     assert all(len(versions) == 1 for versions in aws.layers().values())
+
+
+def test_regions_are_published_to_side_by_side(publisher: Publisher, aws: FakeAws) -> None:
+    second = aws.add("POST", PUBLISHED, region="us-east-1", change=lambda answer: None)
+    # The first region waits for the second one to begin.
+    first = aws.add("POST", PUBLISHED, region=REGION, wait=second.begun)
+    ended = publisher.publish(regions=(REGION, "us-east-1"))
+    assert ended.code == 0, ended.errors
+    assert first.waited
+
+
+def test_a_region_that_is_not_enabled_is_its_own_affair(publisher: Publisher, aws: FakeAws) -> None:
+    told = b"<ErrorResponse><Error><Code>InvalidClientTokenId</Code></Error></ErrorResponse>"
+    aws.add("POST", "^/$", region="me-south-1", times=9, status=403, body=told)
+    aws.add(
+        *("GET", "/layers/"),
+        region="me-south-1",
+        times=99,
+        status=403,
+        code="UnrecognizedClientException",
+        message="The security token included in the request is invalid.",
+    )
+    ended = publisher.publish(regions=("me-south-1", REGION))
+    assert ended.code == 8
+    assert "1 of 2 regions failed" in ended.errors
+    assert "that the account has this region enabled" in ended.errors
+    assert len(aws.layers()) == 3
+
+
+def test_a_version_that_shows_late_is_waited_for(publisher: Publisher, aws: FakeAws) -> None:
+    aws.add("POST", r"/layers/small-alpha/versions", hang_up=True, after=True)
+
+    def hide(answer: dict[str, Any]) -> None:
+        answer["LayerVersions"] = []
+
+    rule = aws.add("GET", r"/layers/small-alpha/versions", times=2, change=hide)
+    matches = rule.matches
+    sent = r"/layers/small-alpha/versions"
+    rule.matches = lambda asked: matches(asked) and aws.count("POST", sent) > 0
+    ended = publisher.publish()
+    assert ended.code == 0, ended.errors
+    assert len(aws.layers()["small-alpha"]) == 1
+
+
+def test_a_build_that_came_without_its_hidden_files(publisher: Publisher, aws: FakeAws) -> None:
+    # As artifacts of CI systems do.
+    (publisher.build / ".state.json").unlink()
+    assert publisher.publish().code == 0
+    assert len(aws.layers()) == 3
+
+
+def test_what_was_published_is_told_where_the_run_is_ended(
+    publisher: Publisher, aws: FakeAws
+) -> None:
+    go_on = threading.Event()
+    held = aws.add("POST", PUBLISHED, region="us-east-1", times=3, wait=go_on)
+    process = start(
+        *("publish", "build/small", "--region", REGION, "--region", "us-east-1"),
+        *("--endpoint-url", aws.url),
+        folder=publisher.folder,
+        cache=publisher.cache,
+        extra=publisher.environment,
+    )
+    try:
+        assert held.begun.wait(60)
+        while len(aws.layers()) < 3:
+            assert process.poll() is None
+        process.terminate()
+        assert process.stderr is not None
+        assert "ending what is being done now" in process.stderr.readline()
+        go_on.set()
+        _, errors = process.communicate(timeout=60)
+    finally:
+        go_on.set()
+        process.kill()
+        process.wait()
+    assert f"{REGION}: 3 layers were published" in errors
+    assert "us-east-1: 3 layers were published" in errors

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.publish.conftest import REGION, Publisher
 from tests.support.aws import SECRET, FakeAws
+from tests.support.command import COMMAND, environment
 
 PUBLISHED = r"/layers/[^/]+/versions$"
 
@@ -98,6 +102,11 @@ def test_secrets_stand_nowhere(publisher: Publisher, aws: FakeAws) -> None:
         (("--region", REGION, "--function", "a b"), {}, "'a b' is not a function's name"),
         (("--region", REGION, "--function", "f", "--role", "r"), {}, "'r' is not a role's ARN"),
         (("--region", REGION, "--public"), {}, "--public asks first"),
+        (("--region", "EU-WEST-1"), {}, "Did you mean eu-west-1?"),
+        (("--region", REGION, "--function", ""), {}, "--function is empty"),
+        (("--region", REGION, "--profile", ""), {}, "--profile is empty"),
+        ((), {"AWS_DEFAULT_REGION": "eu-wst-1"}, "'eu-wst-1' (from the AWS configuration)"),
+        (("--region", REGION), {"AWS_PROFILE": "workk"}, "Did you mean work?"),
     ],
 )
 def test_mistakes_are_told(
@@ -142,7 +151,7 @@ def test_aws_that_cannot_be_reached(publisher: Publisher) -> None:
     assert "AWS cannot be reached" in ended.errors
 
 
-@pytest.mark.parametrize("url", ["localhost", "::", "ftp://x"])
+@pytest.mark.parametrize("url", ["localhost", "::", "ftp://x", "http://127.0.0.1:99999"])
 def test_an_endpoint_that_is_none(publisher: Publisher, url: str) -> None:
     publisher.url = url
     ended = publisher.publish()
@@ -174,7 +183,7 @@ def test_a_receipt_that_is_damaged(publisher: Publisher) -> None:
     (publisher.build / "publish.json").write_text("{")
     ended = publisher.publish()
     assert ended.code == 2
-    assert "publish.json cannot be used" in ended.errors
+    assert "publish.json is no receipt" in ended.errors
 
 
 def test_nothing_to_publish(publisher: Publisher, tmp_path: Path) -> None:
@@ -192,11 +201,99 @@ def test_an_account_without_room(publisher: Publisher, aws: FakeAws) -> None:
     assert sent(aws) == 0
 
 
+def test_the_function_s_code_needs_room_too(publisher: Publisher, aws: FakeAws) -> None:
+    assert publisher.publish().code == 0
+    aws.room = [1_000, 999]
+    role = "arn:aws:iam::123456789012:role/inference"
+    ended = publisher.publish("--function", "answers", "--role", role)
+    assert ended.code == 8
+    assert "the account has room for 1 B of code" in ended.errors
+
+
+def change_manifest(publisher: Publisher, change: Callable[[Any], None]) -> None:
+    """Change the build's manifest."""
+    path = publisher.build / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_name_that_is_too_long_with_its_arn(publisher: Publisher, aws: FakeAws) -> None:
+    def change(manifest: Any) -> None:
+        manifest["layers"][0]["name"] = "a" * 100
+
+    change_manifest(publisher, change)
+    ended = publisher.publish()
+    assert ended.code == 3
+    assert "characters, and Lambda allows 140" in ended.errors
+    assert sent(aws) == 0
+
+
+def test_a_zip_that_unzips_to_something_else(publisher: Publisher, aws: FakeAws) -> None:
+    def change(manifest: Any) -> None:
+        manifest["layers"][0]["unzipped_bytes"] += 1
+
+    change_manifest(publisher, change)
+    ended = publisher.publish()
+    assert ended.code == 2
+    assert "unzips to" in ended.errors
+
+
+def test_a_runtime_that_aws_gave_up_is_told(publisher: Publisher, aws: FakeAws) -> None:
+    def change(manifest: Any) -> None:
+        manifest["runtime"] = "python3.9"
+
+    change_manifest(publisher, change)
+    ended = publisher.publish()
+    assert ended.code == 0, ended.errors
+    assert "AWS deprecated python3.9 on 2025-12-15" in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("config", "variables", "message"),
+    [
+        ("credential_process = /no/such/program", {}, "the AWS configuration cannot be used"),
+        ("credential_process = /bin/echo x", {}, "the AWS configuration cannot be used"),
+        (
+            "role_arn = arn:aws:iam::123456789012:role/x\nweb_identity_token_file = /no/such",
+            {},
+            "the AWS configuration cannot be used",
+        ),
+        (
+            "",
+            {"AWS_ACCESS_KEY_ID": "AKIA\n", "AWS_SECRET_ACCESS_KEY": "x"},
+            "no request can be made",
+        ),
+    ],
+)
+def test_odd_configurations(
+    publisher: Publisher, config: str, variables: dict[str, str], message: str
+) -> None:
+    (publisher.folder / "aws-config").write_text(f"[profile odd]\n{config}\n")
+    publisher.variables = variables
+    extra = {"AWS_CONFIG_FILE": str(publisher.folder / "aws-config")}
+    profile = () if variables else ("--profile", "odd")
+    ended = publisher.run("list", "--region", REGION, *profile, extra=extra)
+    assert ended.code == 8, ended.errors
+    assert message in ended.errors
+    assert "Traceback" not in ended.errors
+
+
+def test_a_server_that_is_not_aws(publisher: Publisher, aws: FakeAws) -> None:
+    aws.add("POST", "^/$", times=99, status=200, body=b"<!doctype html><title>Log in</title>")
+    ended = publisher.publish()
+    assert ended.code == 8
+    assert "this is no answer of AWS's" in ended.errors
+    assert "Traceback" not in ended.errors
+
+
 def simulated(decision: str) -> bytes:
-    """IAM's answer for PublishLayerVersion."""
+    """IAM's answer: the first action is allowed, PublishLayerVersion is as told."""
     return (
         "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult>"
         "<IsTruncated>false</IsTruncated><EvaluationResults><member>"
+        "<EvalActionName>lambda:GetLayerVersion</EvalActionName>"
+        "<EvalDecision>allowed</EvalDecision></member><member>"
         "<EvalActionName>lambda:PublishLayerVersion</EvalActionName>"
         f"<EvalDecision>{decision}</EvalDecision>"
         "</member></EvaluationResults></SimulatePrincipalPolicyResult>"
@@ -229,13 +326,22 @@ def test_permissions_are_asked_for_beforehand(publisher: Publisher, aws: FakeAws
     assert ended.code == 0, ended.errors
 
 
-def test_a_read_only_folder_is_told(publisher: Publisher) -> None:
-    if os.geteuid() == 0:
-        # Nothing is read-only for root: a folder in the receipt's place does as well.
-        (publisher.build / "publish.json").mkdir()
-    else:
-        publisher.build.chmod(0o555)
-    ended = publisher.publish()
-    assert ended.code in (2, 6)
-    assert "Traceback" not in ended.errors
+def test_a_folder_that_cannot_be_written_to_is_told_first(
+    publisher: Publisher, aws: FakeAws
+) -> None:
+    publisher.build.chmod(0o555)
+    # Root may write anywhere, unless it gives that right up.
+    without = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    where = ("--region", REGION, "--endpoint-url", aws.url)
+    ended = subprocess.run(
+        [*(without if os.geteuid() == 0 else ()), COMMAND, "publish", "build/small", *where],
+        cwd=publisher.folder,
+        env=environment(publisher.cache, publisher.environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     publisher.build.chmod(0o755)
+    assert ended.returncode == 2, ended.stderr
+    assert "build/small cannot be written to" in ended.stderr
+    assert aws.asked == []

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from typing import Any
 
 import pytest
 
 from tests.integration.publish.conftest import REGION, Publisher
 from tests.support.aws import ROLE, FakeAws
+from tests.support.command import start
 
 ORGANIZATION = "o-a1b2c3d4e5"
 
@@ -142,7 +145,8 @@ def test_pruning_shows_first_and_deletes_what_nobody_uses(stocked: Publisher, aw
     # Nobody can be asked here.
     asked = stocked.run(*arguments)
     assert asked.code == 2
-    assert "goes" in asked.output
+    assert "goes" in asked.errors
+    assert asked.output == ""
     assert len(aws.layers()["small-alpha"]) == 5
     ended = stocked.run(*arguments, "--yes")
     assert ended.code == 0, ended.errors
@@ -199,3 +203,67 @@ def test_mistakes_are_told(publisher: Publisher, arguments: tuple[str, ...]) -> 
     ended = publisher.run("prune", *arguments, "--region", REGION)
     assert ended.code == 2
     assert "Traceback" not in ended.errors
+
+
+def test_ctrl_c_ends_pruning_and_tells(stocked: Publisher, aws: FakeAws) -> None:
+    go_on = threading.Event()
+    held = aws.add("DELETE", "/layers/small-alpha/versions/4", wait=go_on)
+    process = start(
+        *("prune", "build/small", "--keep", "1", "--yes"),
+        *("--region", REGION, "--endpoint-url", aws.url),
+        folder=stocked.folder,
+        cache=stocked.cache,
+        extra=stocked.environment,
+    )
+    try:
+        assert held.begun.wait(60)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert "ending what is being done now" in process.stderr.readline()
+        go_on.set()
+        _, errors = process.communicate(timeout=60)
+    finally:
+        go_on.set()
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert f"{REGION}: deleted arn:aws:lambda:{REGION}:123456789012:layer:small-alpha:4" in errors
+    versions = aws.client("lambda").list_layer_versions(LayerName="small-alpha")["LayerVersions"]
+    assert sorted(one["Version"] for one in versions) == [1, 2, 3, 5]
+
+
+def test_what_is_deleted_is_struck_out_of_the_receipt(publisher: Publisher, aws: FakeAws) -> None:
+    assert publisher.publish().code == 0
+    publish_versions(aws, "small-alpha", 1)
+    # The regions are those of the receipt.
+    ended = publisher.run("prune", "build/small", "--keep", "1", "--yes")
+    assert ended.code == 0, ended.errors
+    assert "small-alpha" not in publisher.receipt[REGION]["layers"]
+    assert "small-beta" in publisher.receipt[REGION]["layers"]
+
+
+def test_a_permission_that_is_there_by_now_is_no_error(publisher: Publisher, aws: FakeAws) -> None:
+    aws.add(
+        *("POST", "/layers/small-beta/versions/1/policy"),
+        status=409,
+        code="ResourceConflictException",
+        message="The statement id (layerpack-account-210987654321) provided already exists.",
+    )
+    assert publisher.publish("--account", "210987654321").code == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "message"),
+    [
+        (("nothing",), 0, "no versions of nothing in eu-west-1"),
+        (("a b",), 2, "'a b' is not a layer's name"),
+        (("",), 2, "'' is not a layer's name"),
+    ],
+)
+def test_layers_that_are_not_there(
+    publisher: Publisher, names: tuple[str, ...], code: int, message: str
+) -> None:
+    words = [word for name in names for word in ("--layer", name)]
+    ended = publisher.run("list", *words, "--region", REGION)
+    assert ended.code == code
+    assert message in ended.errors

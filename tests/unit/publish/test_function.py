@@ -10,7 +10,6 @@ import pytest
 
 from layerpack.errors import PublishError, UsageError
 from layerpack.manifest import FunctionRecord, LayerRecord, Manifest
-from layerpack.publish.aws import Identity
 from layerpack.publish.checks import Artifact
 from layerpack.publish.function import (
     FunctionPlan,
@@ -22,10 +21,10 @@ from layerpack.publish.function import (
 )
 from tests.unit.report.builds import fitting
 
-IDENTITY = Identity(account="123456789012", arn="arn:aws:iam::123456789012:user/ci")
 PREFIX = "arn:aws:lambda:eu-west-1:123456789012:layer"
 ARTIFACT = Artifact(name="f", path=Path("f.zip"), sha256="00" * 32, zipped_bytes=10)
 OURS = [f"{PREFIX}:bert-a:7", f"{PREFIX}:bert-b:3"]
+OWN = {f"{PREFIX}:bert-a": True, f"{PREFIX}:bert-b": True, f"{PREFIX}:bert-c": False}
 OTHER = "arn:aws:lambda:eu-west-1:999999999999:layer:bert-monitoring:1"
 
 
@@ -76,6 +75,7 @@ def plan(
     *,
     aliased: dict[str, Any] | None = None,
     arns: list[str | None] | None = None,
+    unproven: bool = False,
     **wish: Any,
 ) -> FunctionPlan:
     """The plan for a function called f."""
@@ -86,8 +86,9 @@ def plan(
         former=former,
         aliased=aliased,
         arns=arns or list(OURS),
-        identity=IDENTITY,
+        own=OWN,
         region="eu-west-1",
+        unproven=unproven,
     )
 
 
@@ -121,6 +122,11 @@ def test_what_is_asked_for_is_a_change_only_where_it_is_different() -> None:
     assert plan(current(), snap_start=True, aliased=current()).changes == ("SnapStart", "alias")
     on = current(SnapStart={"ApplyOn": "PublishedVersions"})
     assert plan(on, snap_start=True, aliased=on).changes == ()
+
+
+def test_what_was_not_proven_is_proven_also_where_nothing_changes() -> None:
+    assert plan(current(), unproven=True).action == "prove"
+    assert plan(current(CodeSha256="other"), unproven=True).action == "update"
 
 
 def test_an_alias_is_moved_unless_its_version_is_the_same() -> None:

@@ -27,7 +27,7 @@ def refused(code: str, status: int, **headers: str) -> ClientError:
         (refused("", 429), "takes no more requests", False, True),
         (refused("ServiceException", 500), "AWS failed (ServiceException)", True, False),
         (refused("", 503), "AWS failed (503)", True, False),
-        (refused("RequestEntityTooLargeException", 413), "too large for one", False, False),
+        (refused("RequestEntityTooLargeException", 413), "the request is too large", False, False),
         (refused("ResourceConflictException", 409), "somebody else is changing it", False, False),
         (refused("InvalidParameterValueException", 400), "their words (Invalid", False, False),
         (refused("SignatureDoesNotMatch", 403), "does not accept the request", False, False),
