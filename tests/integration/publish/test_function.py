@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -431,7 +432,12 @@ def test_one_step_that_cannot_be_taken_back_does_not_keep_the_others(
     changed: Publisher, aws: FakeAws
 ) -> None:
     before = aws.client("lambda").get_function_configuration(FunctionName="answers")
-    refusal = {"times": 9, "status": 403, "code": "AccessDeniedException", "message": "denied"}
+    refusal: dict[str, Any] = {
+        "times": 9,
+        "status": 403,
+        "code": "AccessDeniedException",
+        "message": "denied",
+    }
     aws.add("POST", "/functions/answers/aliases", **refusal)
     aws.add("DELETE", "/functions/answers", **refusal)
     ended = changed.publish("--function", "answers", "--alias", "prod", "--memory", "3008")
@@ -492,8 +498,8 @@ def test_what_somebody_changed_while_layers_were_sent_is_not_undone(
         )
 
     # After the plan was made.
-    aws.add("GET", r"/layers/small-weights-0/versions", change=rotate)
-    (changed.folder / "weights-0.bin").write_bytes(b"other")
+    aws.add("POST", r"/layers/small-weights-0/versions", change=rotate)
+    (changed.folder / "weights-0.bin").write_bytes(os.urandom(7_000_000))
     built = changed.run_without_endpoint("build", "recipe.yaml")
     assert built.code == 0, built.errors
     ended = changed.publish("--function", "answers")
@@ -585,9 +591,8 @@ def test_an_alias_is_moved_whole_and_by_the_code_that_was_proven(
     )
     ended = changed.publish("--function", "answers", "--alias", "prod")
     assert ended.code == 0, ended.errors
-    (published,) = [
-        one.json for one in aws.asked if one.path.endswith("answers/versions") and one.body
-    ]
+    sent = [one for one in aws.asked if one.path.endswith("answers/versions")]
+    (published,) = [one.json for one in sent if one.method == "POST"]
     assert published["CodeSha256"] == changed.hashes["function"]
     alias = client.get_alias(FunctionName="answers", Name="prod")
     assert alias["FunctionVersion"] == "2"
