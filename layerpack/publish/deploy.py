@@ -83,7 +83,10 @@ class Deployment:
                     self._note(known)
                 raise
         made = FunctionReceipt(
-            name=self.plan.name, proven=True, version=version, alias=self.plan.alias
+            name=self.plan.name,
+            proven=self.answers is not None,
+            version=version,
+            alias=self.plan.alias,
         )
         self._note(made)
         return made

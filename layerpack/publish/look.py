@@ -99,7 +99,10 @@ def look_at_function(
         arns=arns,
         own=_own_layers(region, build, list(layers_of(former or {})), receipt),
         region=region.name,
-        unproven=known is not None and known.name == wish.name and not known.proven,
+        unproven=known is not None
+        and (known.name, known.proven) == (wish.name, False)
+        # Without recorded answers nothing can be proven.
+        and build.answers is not None,
     )
 
 

@@ -283,10 +283,11 @@ class _Work:
         outcome = replace(outcome, action=planned.action, drops=planned.drops)
         if planned.action == "unchanged":
             known = self.receipt.function(region.place)
-            as_it_is = FunctionReceipt(name=planned.name, proven=True, alias=planned.alias)
             if known is None or known.name != planned.name:
-                self.receipt.set_function(region.place, as_it_is)
-            return replace(outcome, function=as_it_is)
+                # Whoever made it what it is has proven it, or has another receipt.
+                known = FunctionReceipt(name=planned.name, proven=True, alias=planned.alias)
+                self.receipt.set_function(region.place, known)
+            return replace(outcome, function=known)
         deployment = Deployment(
             region=region,
             wish=wish,

@@ -94,8 +94,8 @@ def test_a_wrong_command_line_is_code_2(tmp_path: Path, arguments: list[str]) ->
         ),
         (
             ["size-report", "recipe.yaml"],
-            "error: recipe.yaml is not built: there is no build/small\n"
-            "  layerpack build recipe.yaml\n",
+            "error: recipe.yaml is not built: there is no build/small in the current folder\n"
+            "  layerpack build recipe.yaml, or name the build's folder where it is.\n",
         ),
         (
             ["explain", "numpy"],

@@ -358,13 +358,23 @@ def test_too_many_layers_with_those_of_others(publisher: Publisher, aws: FakeAws
     assert "small-alpha" not in aws.layers()
 
 
-def test_a_build_that_was_not_verified_is_not_proven(publisher: Publisher, aws: FakeAws) -> None:
+def test_a_build_that_was_not_verified_is_not_proven(
+    publisher: Publisher, aws: FakeAws, serve: Serve
+) -> None:
     (publisher.folder / "code/app.py").write_text(HANDLER + "\n# Another function.\n")
     built = publisher.run_without_endpoint("build", "recipe.yaml", "--no-verify")
     assert built.code == 0, built.errors
     ended = publisher.publish(*NEW)
     assert ended.code == 0, ended.errors
     assert "answers in eu-west-1 was not invoked" in ended.errors
+    assert "Nothing to do" in publisher.publish("--function", "answers").output
+    # Once it is verified, the same function is proven too.
+    verified = publisher.run_without_endpoint("verify", "recipe.yaml")
+    assert verified.code == 0, verified.errors
+    serve()
+    ended = publisher.publish("--function", "answers")
+    assert ended.code == 0, ended.errors
+    assert "as it was, and now proven, answers 1 workload as verified" in ended.output
 
 
 def test_recorded_answers_that_are_gone(publisher: Publisher, aws: FakeAws) -> None:
