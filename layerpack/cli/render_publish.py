@@ -74,7 +74,7 @@ def print_outcomes(outcomes: Sequence[RegionOutcome], format_: Format) -> None:
         if one.function:
             version = f", version {one.function.version}" if one.function.version else ""
             alias = f", alias {one.function.alias}" if one.function.alias else ""
-            words = f"Function {one.function.name}: {one.did_to_function}{version}{alias}"
+            words = f"Function {one.function_name}: {one.did_to_function}{version}{alias}"
             out.print(Text(words), soft_wrap=True)
         for arn in one.drops:
             out.print(Text(f"  taken off it: {arn}"), soft_wrap=True)

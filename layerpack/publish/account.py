@@ -15,10 +15,12 @@ from layerpack.units import human_size
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """Actions that publishing takes, and the ARNs that they are for."""
+    """Actions that publishing takes, and the ARNs that they are for; `elsewhere`: what the
+    credentials' own policies do not allow, the resource's may."""
 
     actions: tuple[str, ...]
     resources: tuple[str, ...]
+    elsewhere: bool = False
 
 
 def check_room(region: Region, zipped_bytes: int) -> str:
@@ -83,7 +85,10 @@ def check_permissions(region: Region, needs: Iterable[Need]) -> str:
 
 def _denied(result: dict[str, Any], need: Need) -> str:
     """What a simulation refuses; empty where it allows, or lacks what a condition asks for."""
-    if result["EvalDecision"] == "allowed" or result.get("MissingContextValues"):
+    decision = result["EvalDecision"]
+    if decision == "allowed" or result.get("MissingContextValues"):
+        return ""
+    if need.elsewhere and decision != "explicitDeny":
         return ""
     return f"{result['EvalActionName']} on {result.get('EvalResourceName') or need.resources[0]}"
 

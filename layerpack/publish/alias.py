@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from layerpack.publish.aws import Region
 from layerpack.publish.errors import AwsError
+from layerpack.publish.sending import Traffic, again
 
 
 @dataclass(kw_only=True, slots=True)
 class AliasMove:
-    """An alias of a function, moved to a new version, and back."""
+    """An alias of a function, moved to a new version, and back to what it was when this was made.
+
+    (Changes are asked for once: who asks again must know whether the answer was lost.)
+
+    Raises AwsError where that cannot be read: what is not known cannot be given back.
+    """
 
     region: Region
     name: str
     alias: str
-    _former: dict[str, Any] | None = None
+    traffic: Traffic
+    _former: dict[str, Any] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._former = again(self.traffic, self._found, safe=True)
 
     def publish(self, code_sha256: str) -> tuple[str, bool]:
         """Publish what the function is now, if it has this code: the version, and whether it is
@@ -31,10 +41,10 @@ class AliasMove:
 
     def point(self, version: str) -> None:
         """Have the alias name the version, and it alone. Raises AwsError."""
-        self._former = self._found()
-        if self._former is None:
+        # (One that was not there is, where a request is made again of which the answer was lost.)
+        if self._former is None and self._found() is None:
             with self.region.told(f"making the alias {self.alias} of {self.name}"):
-                self.region.lambda_.create_alias(**self._names, FunctionVersion=version)
+                self.region.once.create_alias(**self._names, FunctionVersion=version)
         else:
             # Weights that an earlier shift left would go on sending some elsewhere.
             self._update(version, {})
@@ -42,8 +52,12 @@ class AliasMove:
     def point_back(self) -> None:
         """Have the alias name what it named before. Raises AwsError."""
         if self._former is None:
-            with self.region.told(f"deleting the alias {self.alias} of {self.name}"):
-                self.region.lambda_.delete_alias(**self._names)
+            try:
+                with self.region.told(f"deleting the alias {self.alias} of {self.name}"):
+                    self.region.once.delete_alias(**self._names)
+            except AwsError as error:
+                if error.code != "ResourceNotFoundException":
+                    raise
         else:
             weights = (self._former.get("RoutingConfig") or {}).get("AdditionalVersionWeights")
             self._update(self._former["FunctionVersion"], weights or {})
@@ -54,7 +68,7 @@ class AliasMove:
 
     def _update(self, version: str, weights: dict[str, float]) -> None:
         with self.region.told(f"moving the alias {self.alias} of {self.name}"):
-            self.region.lambda_.update_alias(
+            self.region.once.update_alias(
                 **self._names,
                 FunctionVersion=version,
                 RoutingConfig={"AdditionalVersionWeights": weights},

@@ -10,6 +10,7 @@ import difflib
 import http.client
 import os
 import re
+import shutil
 import ssl
 import threading
 import time
@@ -28,6 +29,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as raised
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
 from botocore.session import Session as BareSession
 
@@ -194,8 +196,9 @@ class Aws:
 
     @property
     def ca_bundle(self) -> str:
-        """The file of certificates that the configuration names (AWS_CA_BUNDLE), or empty."""
-        return str(self._session._session.get_config_variable("ca_bundle") or "")
+        """The file of certificates that botocore trusts."""
+        named = self._session._session.get_config_variable("ca_bundle")
+        return str(named or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))
 
     @contextmanager
     def told(self, doing: str) -> Iterator[None]:
@@ -257,8 +260,10 @@ class Region:
     @property
     def place(self) -> Place:
         """This region, for the receipt."""
-        endpoint = str(self.lambda_.meta.endpoint_url).rstrip("/")
-        host = urlsplit(endpoint).hostname or ""
+        parts = urlsplit(str(self.lambda_.meta.endpoint_url))
+        # A name and a password in it are nobody else's business.
+        endpoint = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        host = parts.hostname or ""
         own = re.search(r"\.(amazonaws\.com(\.cn)?|aws\.[a-z.]+|api\.aws)$", host)
         return Place(
             region=self.name, account=self.identity.account, endpoint="" if own else endpoint
@@ -273,21 +278,22 @@ class Region:
         """See `Aws.told`; the region's name ends the sentence."""
         return self._aws.told(f"{doing} in {self.name}")
 
-    def download(self, address: str) -> bytes:
-        """What is at an address that AWS gave (it holds a signature, so it is never told).
-
-        Raises PublishError.
+    def download(self, address: str, path: Path) -> None:
+        """Write what is at an address that AWS gave into a file (the address holds a signature, so
+        it is never told). Raises PublishError.
         """
         if urlsplit(address).scheme not in ("https", "http"):
             raise PublishError(f"{self.name} gives an address that cannot be downloaded from")
         try:
-            bundle = self._aws.ca_bundle or None
-            trust = ssl.create_default_context(cafile=bundle)
-            with urllib.request.urlopen(  # noqa: S310 (the scheme is looked at above)
-                address, timeout=_READ_SECONDS, context=trust
-            ) as answer:
-                content: bytes = answer.read()
-                return content
+            trust = ssl.create_default_context(cafile=self._aws.ca_bundle)
+            with (
+                urllib.request.urlopen(  # noqa: S310 (the scheme is looked at above)
+                    address, timeout=_READ_SECONDS, context=trust
+                ) as answer,
+                path.open("wb") as file,
+            ):
+                shutil.copyfileobj(answer, file)
+                return
         except urllib.error.HTTPError as error:
             reason = f"HTTP {error.code}"
         except (OSError, http.client.HTTPException) as error:

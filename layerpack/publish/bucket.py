@@ -51,18 +51,21 @@ class Sent:
 
 def check_name(given: str) -> None:
     """Raises UsageError for a --bucket that can be none."""
-    try:
-        name = given.format(region="eu-west-1", account="123456789012")
-    except (KeyError, IndexError, ValueError):
+    name = _filled(given, "eu-west-1", "123456789012")
+    if "{" in name or "}" in name:
         raise UsageError(
             f"--bucket '{given}': in braces only {{region}} and {{account}} may stand",
             "--bucket 'zips-{region}', for example.",
-        ) from None
+        )
     if not re.fullmatch(data.load("publish.json")["bucket"], name):
         raise UsageError(
             f"--bucket: '{name}' is not a bucket's name",
             "3 to 63 small letters, digits, '-' and '.'; no s3:// before it.",
         )
+
+
+def _filled(given: str, region: str, account: str) -> str:
+    return given.replace("{region}", region).replace("{account}", account)
 
 
 def find_bucket(region: Region, given: str) -> Bucket:
@@ -73,7 +76,7 @@ def find_bucket(region: Region, given: str) -> Bucket:
     """
     account = region.identity.account
     if given:
-        bucket = Bucket(name=given.format(region=region.name, account=account))
+        bucket = Bucket(name=_filled(given, region.name, account))
         _look(region, bucket, given)
         return bucket
     usual = Bucket(name=NAME.format(region=region.name, account=account), account=account)
@@ -161,7 +164,12 @@ def send(
     _take_back_parts(region, bucket)
     with region.told(f"sending {artifact.path.name} to the bucket {bucket.name}"):
         region.upload(artifact.path, bucket.name, key, progress, bucket.owner)
-        answer = region.s3.head_object(Bucket=bucket.name, Key=key, **bucket.owner)
+    try:
+        with region.told(f"looking at {key} in the bucket {bucket.name}"):
+            answer = region.s3.head_object(Bucket=bucket.name, Key=key, **bucket.owner)
+    except AwsError:
+        remove(region, Sent(bucket=bucket, key=key, version=""))
+        raise
     return Sent(bucket=bucket, key=key, version=_version(answer))
 
 

@@ -25,14 +25,15 @@ from layerpack.publish.function import (
     FunctionPlan,
     FunctionWish,
     architectures_of,
+    find_function,
     former_configuration,
     starts_from_snapshots,
     wanted_configuration,
 )
-from layerpack.publish.invocation import Target, check_answers
+from layerpack.publish.invocation import Hidden, Target, check_answers
 from layerpack.publish.receipt import FunctionReceipt, Receipt
 from layerpack.publish.rest import AtRest
-from layerpack.publish.sending import ATTEMPTS, Traffic, again, code_of
+from layerpack.publish.sending import ATTEMPTS, LOOKS, Traffic, again, code_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +68,8 @@ class Deployment:
         run after one that died does not take it for good. Raises PublishError, which tells all
         that.
         """
-        known = self.receipt.function(self.region.place)
-        self._note(FunctionReceipt(name=self.plan.name, proven=False))
+        known = self.receipt.function(self.region.place, self.plan.name)
+        self._note(FunctionReceipt(state="begun"))
         with TemporaryDirectory(prefix="layerpack-publish-") as folder:
             try:
                 if self.plan.former is None:
@@ -83,8 +84,7 @@ class Deployment:
                     self._note(known)
                 raise
         made = FunctionReceipt(
-            name=self.plan.name,
-            proven=self.answers is not None,
+            state="done" if self.answers is None else "proven",
             version=version,
             alias=self.plan.alias,
         )
@@ -92,7 +92,7 @@ class Deployment:
         return made
 
     def _note(self, function: FunctionReceipt | None) -> None:
-        self.receipt.set_function(self.region.place, function)
+        self.receipt.set_function(self.region.place, self.plan.name, function)
 
     @property
     def _rest(self) -> AtRest:
@@ -122,7 +122,7 @@ class Deployment:
             except AwsError as error:
                 # One that is refused may be there already: it is not ours to delete.
                 if error.unanswered:
-                    self._undo.append(lambda: self._delete(""))
+                    self._undo.append(self._delete_late)
                 raise
         self._undo.append(lambda: self._delete(""))
         self._compare_code(answer)
@@ -166,46 +166,56 @@ class Deployment:
 
     def _carry_out(self, changes: list[_Change]) -> None:
         """Make the changes, in the order that AWS takes them in."""
-        for number, change in enumerate(changes):
+        left = list(changes)
+        if len(left) > 1:
             try:
-                self._change(change)
-            except AwsError as error:
-                first = number == 0 and len(changes) > 1
-                texts = data.load("publish.json")["refusals_of_order"]
-                if not (first and any(text in error.message for text in texts)):
+                self._change(left[0])
+            except AwsError as refused:
+                if not any(text in refused.message for text in self._refusals_of_order):
                     raise
                 # New code may not fit beside the old layers, or the old runtime takes none.
-                self._carry_out([*changes[1:], change])
-                return
-            if number + 1 < len(changes):
-                self._rest.settled()
+                left.reverse()
+                try:
+                    self._change(left[0])
+                except AwsError:
+                    raise refused from None
+            del left[0]
+            self._rest.settled()
+        for change in left:
+            self._change(change)
+
+    @property
+    def _refusals_of_order(self) -> list[str]:
+        texts: list[str] = data.load("publish.json")["refusals_of_order"]
+        return texts
 
     def _change(self, change: _Change) -> None:
         self.traffic.check()
+        # Noted before: whatever ends it may come after AWS has carried it out.
+        self._undo.append(change.undo)
         try:
             self._when_free(change.do)
         except AwsError as error:
-            if error.unanswered:
-                self._undo.append(change.undo)
+            if not error.unanswered:
+                self._undo.pop()
             raise
-        except PublishError:
-            self._undo.append(change.undo)
-            raise
-        self._undo.append(change.undo)
 
     def _when_free(self, action: Callable[[], Any]) -> None:
         """Do what may be done twice, once AWS takes it: an update of which the answer was lost is
-        under way when it is asked for again."""
+        under way when it is asked for again. The error that is raised is `unanswered` where any
+        attempt was."""
+        in_doubt = False
         for attempt in range(ATTEMPTS):
             try:
                 action()
                 return
             except AwsError as error:
+                in_doubt = error.unanswered = in_doubt or error.unanswered
                 if attempt == ATTEMPTS - 1:
                     raise
                 if error.code == "ResourceConflictException":
                     self._rest.wait()
-                elif error.throttled or error.unanswered:
+                elif error.throttled or not error.code or error.status >= 500:
                     self.traffic.pause(attempt, error)
                 else:
                     raise
@@ -244,7 +254,7 @@ class Deployment:
             return
         secrets = (self.plan.former or {}).get("Environment", {}).get("Variables", {}).values()
         target = Target(region=self.region, name=self.plan.name, qualifier=qualifier)
-        hidden = [value for value in secrets if value not in self._own_values]
+        hidden = Hidden(values=tuple(one for one in secrets if one not in self._own_values))
         check_answers(target, self.answers, self.traffic, hidden)
 
     @property
@@ -255,8 +265,13 @@ class Deployment:
 
     def _move_alias(self) -> str:
         """Publish a version, prove it where it starts otherwise, and have the alias name it."""
-        move = AliasMove(region=self.region, name=self.plan.name, alias=self.plan.alias)
         self.traffic.check()
+        move = AliasMove(
+            region=self.region,
+            name=self.plan.name,
+            alias=self.plan.alias,
+            traffic=self.traffic,
+        )
         version, is_new = move.publish(self.artifact.code_sha256)
         if is_new:
             self._undo.append(lambda: self._delete(version))
@@ -282,6 +297,15 @@ class Deployment:
             if error.code != "ResourceNotFoundException":
                 raise
 
+    def _delete_late(self) -> None:
+        """Delete a function that AWS may still be making: its answer was lost."""
+        for seconds in LOOKS:
+            self.traffic.wait(seconds)
+            if find_function(self.region, self.plan.name) is not None:
+                self._delete("")
+                return
+        raise PublishError(f"whether AWS makes {self.plan.name} all the same is not known")
+
     def _take_back(self, error: BaseException) -> bool:
         """Undo what was done, the last thing first, and have the error tell of it; whether the
         function is what it was."""
@@ -295,21 +319,27 @@ class Deployment:
                 self._rest.settled()
             except PublishError as second:
                 failures.append(second)
+        told = self._told(failures, changed=changed)
+        if isinstance(error, PublishError):
+            error.message = "; ".join(filter(None, (error.message, told)))
+        elif told:
+            self.events.warn(f"{self.region.name}: {told}")
+        return not failures
+
+    def _told(self, failures: Sequence[PublishError], *, changed: bool) -> str:
+        """What became of the function, for the error's end."""
+        name = self.plan.name
         if failures:
             reasons = "; ".join(one.message for one in failures)
-            told = f"taking {self.plan.name} back failed, look at it: {reasons}"
-        elif self.plan.unproven:
-            told = (
-                f"{self.plan.name} is as this run found it: an earlier run had changed it and was "
-                "ended, and what it was before that is not known"
+            return f"taking {name} back failed, look at it: {reasons}"
+        if self.plan.interrupted:
+            return (
+                f"{name} is as this run found it: an earlier run had changed it and was ended, "
+                "and what it was before that is not known"
             )
-        elif self.plan.former is None:
-            told = f"{self.plan.name} does not exist, as before"
-        else:
-            told = f"{self.plan.name} is as it was before"
-        if isinstance(error, PublishError):
-            error.message = f"{error.message}; {told}"
-        return not failures
+        if self.plan.former is None:
+            return f"{name} does not exist, as before" if changed else ""
+        return f"{name} is as it was before"
 
     def _undone(self) -> list[PublishError]:
         """What could not be undone. One step that is refused does not keep the others from being

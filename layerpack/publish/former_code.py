@@ -23,14 +23,13 @@ def keep_former_code(
     why = f"the code that {name} has now cannot be kept, to be given back if the new one fails"
     with region.told(why):
         location = region.lambda_.get_function(FunctionName=name)["Code"]["Location"]
-        # The address is a credential of its own: it stands in no message.
-        content = region.download(location)
     path = folder / "former.zip"
-    path.write_bytes(content)
+    # The address is a credential of its own: it stands in no message.
+    region.download(location, path)
     digest = sha256_file(path)
     if base64.b64encode(bytes.fromhex(digest)).decode() != former.get("CodeSha256"):
         raise PublishError(
             f"{why}: what {region.name} gives is not what the function runs",
             "Somebody else may be changing it. Publish again.",
         )
-    return Artifact(name=name, path=path, sha256=digest, zipped_bytes=len(content))
+    return Artifact(name=name, path=path, sha256=digest, zipped_bytes=path.stat().st_size)

@@ -15,6 +15,7 @@ from layerpack.publish.aws import Region
 from layerpack.publish.checks import Artifact
 from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
 from layerpack.publish.errors import AwsError
+from layerpack.publish.receipt import FunctionReceipt
 from layerpack.publish.versions import layers_of
 
 #: The alias that --snap-start moves, unless told: only published versions have snapshots.
@@ -43,10 +44,10 @@ class FunctionWish:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FunctionPlan:
     """What becomes of the function: `action` is `create`, `update`, `unchanged`, or `prove` (it is
-    as it shall be, and an earlier run did not prove it).
+    as it shall be, and it is not known to be proven).
 
     `changes` names what is different; `keeps` are layers of others that stay, `drops` those that an
-    earlier build of the recipe had; `unproven`: an earlier run changed it and did not prove it, so
+    earlier build of the recipe had; `interrupted`: an earlier run was ended while it changed it, so
     that what it was before is not known.
     """
 
@@ -56,7 +57,7 @@ class FunctionPlan:
     keeps: tuple[str, ...] = ()
     drops: tuple[str, ...] = ()
     alias: str = ""
-    unproven: bool = False
+    interrupted: bool = False
     former: dict[str, Any] | None = field(default=None, repr=False)
 
 
@@ -117,11 +118,13 @@ def plan_function(
     arns: Sequence[str | None],
     own: Mapping[str, bool],
     region: str,
-    unproven: bool = False,
+    known: FunctionReceipt | None = None,
+    provable: bool = True,
 ) -> FunctionPlan:
     """What has to change; `former` is the function as it is, `aliased` the version that the wanted
     alias names; `arns` are the layers', None for those that have yet to be published; `own` are the
-    ARNs, without versions, of the recipe's layers, and whether this build has them.
+    ARNs, without versions, of the recipe's layers, and whether this build has them; `known` is what
+    the receipt says, `provable`: the build has answers to hold the function against.
 
     Pure. Raises PublishError where the function cannot become what is wanted.
     """
@@ -145,7 +148,8 @@ def plan_function(
             aliased is None or _changes(wish, manifest, artifact, aliased, [*arns, *keeps])
         ):
             changes = (*changes, "alias")
-        action = "update" if changes else "prove" if unproven else "unchanged"
+        owed = provable and (known is None or known.state != "proven")
+        action = "update" if changes else "prove" if owed else "unchanged"
     most = LambdaLimits.load().layers
     if len(arns) + len(keeps) > most:
         raise PublishError(
@@ -161,7 +165,7 @@ def plan_function(
         keeps=keeps,
         drops=drops,
         alias=wish.moves_alias,
-        unproven=unproven,
+        interrupted=known is not None and known.state == "begun",
         former=former,
     )
 

@@ -10,6 +10,7 @@ from layerpack.publish.account import Need, check_permissions, check_room
 from layerpack.publish.aws import Region
 from layerpack.publish.bucket import find_bucket
 from layerpack.publish.checks import Sendable
+from layerpack.publish.errors import AwsError
 from layerpack.publish.function import (
     FunctionPlan,
     FunctionWish,
@@ -39,7 +40,7 @@ def look(region: Region, build: Sendable, wish: Wish, receipt: Receipt) -> Regio
         arns = [one.arn for one in layers]
         function = look_at_function(region, build, wish.function, arns, receipt)
     bucket = None
-    if any(one.way == "s3" for one in layers) or _code_needs_bucket(build, function):
+    if any(one.way == "s3" for one in layers) or code_needs_bucket(build, function):
         bucket = find_bucket(region, wish.bucket)
     plan = RegionPlan(
         region=region.name,
@@ -54,7 +55,7 @@ def look(region: Region, build: Sendable, wish: Wish, receipt: Receipt) -> Regio
     more = build.function.zipped_bytes if build.function and _sends_code(function) else 0
     remarks = (
         check_room(region, plan.bytes_to_send + more) if plan.bytes_to_send + more else "",
-        check_permissions(region, _needs(plan, region, wish)),
+        check_permissions(region, _needs(plan, region, wish, build)),
     )
     return replace(plan, remarks=tuple(remark for remark in remarks if remark))
 
@@ -89,7 +90,6 @@ def look_at_function(
     """
     assert build.function is not None  # noqa: S101 (check_wish)
     former = find_function(region, wish.name)
-    known = receipt.function(region.place)
     return plan_function(
         wish,
         build.manifest,
@@ -99,10 +99,8 @@ def look_at_function(
         arns=arns,
         own=_own_layers(region, build, list(layers_of(former or {})), receipt),
         region=region.name,
-        unproven=known is not None
-        and (known.name, known.proven) == (wish.name, False)
-        # Without recorded answers nothing can be proven.
-        and build.answers is not None,
+        known=receipt.function(region.place, wish.name),
+        provable=build.answers is not None,
     )
 
 
@@ -120,9 +118,22 @@ def _own_layers(
     for arn in attached:
         layer = arn.rpartition(":")[0]
         likely = layer not in own and layer.startswith(region.arn("layer", f"{name}-"))
-        if likely and description(region, arn).startswith(f"{name}: "):
+        if likely and _is_recipes(region, arn, name):
             own[layer] = False
     return own
+
+
+def _is_recipes(region: Region, arn: str, recipe: str) -> bool:
+    """Whether a layer version, whose name begins as the recipe's do, is one of it."""
+    try:
+        return description(region, arn).startswith(f"{recipe}: ")
+    except AwsError as error:
+        if error.code == "ResourceNotFoundException":
+            # It was deleted: AWS takes no update that has it.
+            return True
+        if error.status == 403:
+            return False
+        raise
 
 
 def _sends_code(function: FunctionPlan | None) -> bool:
@@ -131,7 +142,8 @@ def _sends_code(function: FunctionPlan | None) -> bool:
     return function.action == "create" or bool({"code", "architecture"} & set(function.changes))
 
 
-def _code_needs_bucket(build: Sendable, function: FunctionPlan | None) -> bool:
+def code_needs_bucket(build: Sendable, function: FunctionPlan | None) -> bool:
+    """Whether the function's code, or the former one, is too large for one request."""
     if function is None or build.function is None or not _sends_code(function):
         return False
     # The former code is sent again where the new one has to be taken back.
@@ -139,7 +151,7 @@ def _code_needs_bucket(build: Sendable, function: FunctionPlan | None) -> bool:
     return build.function.needs_s3 or former > LambdaLimits.load().direct_upload_zip_bytes
 
 
-def _needs(plan: RegionPlan, region: Region, wish: Wish) -> list[Need]:
+def _needs(plan: RegionPlan, region: Region, wish: Wish, build: Sendable) -> list[Need]:
     """What the plan takes, for IAM's simulator, which is asked once for each of these."""
     new = [one for one in plan.layers if one.way != "reuse"]
     needs = []
@@ -154,26 +166,31 @@ def _needs(plan: RegionPlan, region: Region, wish: Wish) -> list[Need]:
     if plan.bucket:
         objects = f"arn:{region.identity.partition}:s3:::{plan.bucket.name}/layerpack/*"
         of_objects = ("s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
-        needs.append(Need(actions=of_objects, resources=(objects,)))
-    return needs + _function_needs(plan, region, wish)
+        # A bucket's own policy, which the simulator does not see, may allow it.
+        needs.append(Need(actions=of_objects, resources=(objects,), elsewhere=True))
+    provable = build.answers is not None
+    return needs + _function_needs(plan, region, wish, provable=provable)
 
 
-def _function_needs(plan: RegionPlan, region: Region, wish: Wish) -> list[Need]:
+def _function_needs(plan: RegionPlan, region: Region, wish: Wish, *, provable: bool) -> list[Need]:
     function, wished = plan.function, wish.function
     if function is None or wished is None or function.action == "unchanged":
         return []
-    actions = ["lambda:GetFunctionConfiguration", "lambda:InvokeFunction"]
+    actions = ["lambda:GetFunctionConfiguration"]
+    if provable:
+        actions.append("lambda:InvokeFunction")
     if function.action == "create":
         actions += ["lambda:CreateFunction", "lambda:DeleteFunction"]
-    else:
+    elif set(function.changes) - {"code", "architecture", "alias"}:
         actions.append("lambda:UpdateFunctionConfiguration")
     if function.action != "create" and _sends_code(function):
         actions += ["lambda:GetFunction", "lambda:UpdateFunctionCode"]
     if function.alias:
         actions += ["lambda:PublishVersion", "lambda:ListVersionsByFunction", "lambda:GetAlias"]
-        actions += ["lambda:CreateAlias", "lambda:UpdateAlias"]
+        actions += ["lambda:CreateAlias", "lambda:UpdateAlias", "lambda:DeleteAlias"]
+        actions.append("lambda:DeleteFunction")
     arn = region.arn("function", function.name)
-    needs = [Need(actions=tuple(actions), resources=(arn,))]
+    needs = [Need(actions=tuple(dict.fromkeys(actions)), resources=(arn,))]
     if wished.role:
         # Denied as often as forgotten, and told by Lambda only when the function is made.
         needs.append(Need(actions=("iam:PassRole",), resources=(wished.role,)))

@@ -60,10 +60,9 @@ def delete_going(region: Region, found: RegionStock, traffic: Traffic) -> None:
     """Delete what is going, unless a function has begun to use it. Raises AwsError, and
     StoppedError once the run ends; what is gone by then stands in `found.gone`."""
     used = users(region)
+    found.going = [one for one in found.going if one.version.arn not in used]
     for one in found.going:
         traffic.check()
-        if one.version.arn in used:
-            continue
         with region.told(f"deleting {one.version.layer}:{one.version.version}"):
             region.lambda_.delete_layer_version(
                 LayerName=one.version.layer, VersionNumber=one.version.version

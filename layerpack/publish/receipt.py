@@ -10,7 +10,7 @@ import json
 import threading
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from layerpack.build_folder import RECEIPT
 from layerpack.errors import UsageError
@@ -31,11 +31,10 @@ class LayerReceipt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FunctionReceipt:
-    """The function that has the layers: its name, whether it was proven since it was last changed,
-    the version and alias made for it, if any."""
+    """A function that has the layers: `begun` (it is being changed, or a run died at that), `done`
+    (without answers to prove it by) or `proven`; the version and alias made for it, if any."""
 
-    name: str
-    proven: bool
+    state: Literal["begun", "done", "proven"]
     version: str = ""
     alias: str = ""
 
@@ -47,7 +46,7 @@ class RegionReceipt:
     account: str
     endpoint: str
     layers: dict[str, LayerReceipt] = field(default_factory=dict)
-    function: FunctionReceipt | None = None
+    functions: dict[str, FunctionReceipt] = field(default_factory=dict)
 
 
 class Receipt:
@@ -98,10 +97,10 @@ class Receipt:
         found = self._known(place)
         return set(found.layers) if found else set()
 
-    def function(self, place: Place) -> FunctionReceipt | None:
-        """What is known of the function there."""
+    def function(self, place: Place, name: str) -> FunctionReceipt | None:
+        """What is known of a function there."""
         found = self._known(place)
-        return found.function if found else None
+        return found.functions.get(name) if found else None
 
     def add_layer(self, place: Place, name: str, layer: LayerReceipt) -> None:
         """Write down a layer that is there."""
@@ -109,10 +108,14 @@ class Receipt:
             self._of(place).layers[name] = layer
             self._write()
 
-    def set_function(self, place: Place, function: FunctionReceipt | None) -> None:
-        """Write down the function that has the layers, or that there is none."""
+    def set_function(self, place: Place, name: str, function: FunctionReceipt | None) -> None:
+        """Write down a function that has the layers, or that nothing is known of it."""
         with self._lock:
-            self._of(place).function = function
+            functions = self._of(place).functions
+            if function is None:
+                functions.pop(name, None)
+            else:
+                functions[name] = function
             self._write()
 
     def forget(self, place: Place, arns: set[str]) -> None:
@@ -143,10 +146,9 @@ class Receipt:
 
 
 def _region(value: dict[str, Any]) -> RegionReceipt:
-    function = value["function"]
     return RegionReceipt(
         account=value["account"],
         endpoint=value["endpoint"],
         layers={name: LayerReceipt(**one) for name, one in value["layers"].items()},
-        function=FunctionReceipt(**function) if function else None,
+        functions={name: FunctionReceipt(**one) for name, one in value["functions"].items()},
     )

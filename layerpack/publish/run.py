@@ -16,9 +16,10 @@ from layerpack.answers import Answers
 from layerpack.errors import LayerpackError, PublishError
 from layerpack.events import Events
 from layerpack.publish.aws import Aws, Region
+from layerpack.publish.bucket import find_bucket
 from layerpack.publish.checks import Sendable, check_arns
 from layerpack.publish.deploy import Deployment
-from layerpack.publish.look import Wish, look, look_at_function
+from layerpack.publish.look import Wish, code_needs_bucket, look, look_at_function
 from layerpack.publish.plan import LayerPlan, RegionPlan
 from layerpack.publish.receipt import FunctionReceipt, Receipt
 from layerpack.publish.sending import LayerRequest, Traffic, publish_layer
@@ -58,6 +59,7 @@ class RegionOutcome:
     account: str
     layers: tuple[LayerOutcome, ...] = ()
     action: str = ""
+    function_name: str = ""
     function: FunctionReceipt | None = None
     drops: tuple[str, ...] = ()
     proven: int = 0
@@ -85,8 +87,8 @@ def outcomes_json(outcomes: Sequence[RegionOutcome]) -> dict[str, Any]:
 
     - `region`, `account`, `error`;
     - its `layers`: `name`, `state`, `arn`, `zipped_bytes`, `shared`, `error`;
-    - its `function`, or null: `action`, `drops`, `workloads` (how many it answered), and, where
-      that succeeded, `name`, `proven`, `version`, `alias`.
+    - its `function`, or null: `name`, `action`, `drops`, `workloads` (how many it answered), and,
+      where that succeeded, `state` (`proven` or `done`), `version`, `alias`.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -106,6 +108,7 @@ def outcomes_json(outcomes: Sequence[RegionOutcome]) -> dict[str, Any]:
                     for layer in one.layers
                 ],
                 "function": {
+                    "name": one.function_name,
                     "action": one.action,
                     "drops": list(one.drops),
                     "workloads": one.proven,
@@ -169,10 +172,12 @@ def publish(
     except BaseException:
         for outcome in ended:
             published = sum(layer.state == "published" for layer in outcome.layers)
-            events.warn(
-                f"{outcome.region}: {published} layers were published"
-                + (f"; {outcome.error.message}" if outcome.error else "")
-            )
+            told = [f"{published} layers were published"]
+            if outcome.function:
+                told.append(f"function {outcome.function_name}: {outcome.did_to_function}")
+            if outcome.error:
+                told.append(outcome.error.message)
+            events.warn(f"{outcome.region}: {'; '.join(told)}")
         raise
 
 
@@ -201,6 +206,7 @@ class _Work:
     answers: Answers | None
     traffic: Traffic
     events: Events
+    bug: Exception | None = None
 
     def run(self) -> RegionOutcome:
         """Layers, then who may use them, then the function."""
@@ -217,13 +223,17 @@ class _Work:
             return self._with_function(region, layers)
         except LayerpackError as error:
             return self._outcome(layers, error=error)
-        except OSError as error:
+        except Exception as error:
+            return self._outcome(layers, error=self._unforeseen(error))
+
+    def _unforeseen(self, error: Exception) -> PublishError:
+        """A full disk, or a bug, as this region's error: the others' outcomes are told all the
+        same, before a bug is raised."""
+        if isinstance(error, OSError):
             where = error.filename2 or error.filename or "the build folder"
-            told = PublishError(f"{where}: {error.strerror or error}", "Publish again.")
-            return self._outcome(layers, error=told)
-        except Exception as bug:  # the other regions' outcomes are told before it is raised
-            told = PublishError(f"a bug in layerpack: {bug!r}")
-            return replace(self._outcome(layers, error=told), bug=bug)
+            return PublishError(f"{where}: {error.strerror or error}", "Publish again.")
+        self.bug = error
+        return PublishError(f"a bug in layerpack: {error!r}")
 
     def _outcome(
         self, layers: Sequence[LayerOutcome], *, error: LayerpackError | None = None
@@ -233,7 +243,9 @@ class _Work:
             account=self.plan.account,
             layers=tuple(layers),
             action=self.plan.function.action if self.plan.function else "",
+            function_name=self.plan.function.name if self.plan.function else "",
             error=error,
+            bug=self.bug,
         )
 
     def _layer(self, region: Region, planned: LayerPlan) -> LayerOutcome:
@@ -255,13 +267,14 @@ class _Work:
                 version = publish_layer(region, request, bucket, self.traffic)
             self.receipt.add_layer(region.place, name, receipt_of(version, artifact))
             shared = share(region, name, version.version, self.plan.shares)
-        except LayerpackError as error:
+        except Exception as error:
+            told = error if isinstance(error, LayerpackError) else self._unforeseen(error)
             return LayerOutcome(
                 name=name,
                 state="failed",
                 arn=version.arn if version else "",
                 zipped_bytes=size,
-                error=error,
+                error=told,
             )
         return LayerOutcome(
             name=name,
@@ -280,14 +293,16 @@ class _Work:
         arns = [one.arn for one in layers]
         # Publishing took a while: what the function is now is what counts, and is given back.
         planned = look_at_function(region, self.build, wish, arns, self.receipt)
-        outcome = replace(outcome, action=planned.action, drops=planned.drops)
+        outcome = replace(outcome, action=planned.action, function_name=planned.name)
         if planned.action == "unchanged":
-            known = self.receipt.function(region.place)
-            if known is None or known.name != planned.name:
-                # Whoever made it what it is has proven it, or has another receipt.
-                known = FunctionReceipt(name=planned.name, proven=True, alias=planned.alias)
-                self.receipt.set_function(region.place, known)
+            known = self.receipt.function(region.place, planned.name)
+            if known is None:
+                known = FunctionReceipt(state="done", alias=planned.alias)
+                self.receipt.set_function(region.place, planned.name, known)
             return replace(outcome, function=known)
+        bucket = self.plan.bucket
+        if bucket is None and code_needs_bucket(self.build, planned):
+            bucket = find_bucket(region, self.wish.bucket)
         deployment = Deployment(
             region=region,
             wish=wish,
@@ -295,7 +310,7 @@ class _Work:
             artifact=artifact,
             plan=planned,
             answers=self.answers,
-            bucket=self.plan.bucket,
+            bucket=bucket,
             traffic=self.traffic,
             events=self.events,
             receipt=self.receipt,
@@ -305,7 +320,7 @@ class _Work:
         except LayerpackError as error:
             return replace(outcome, error=error)
         proven = len(self.answers.workloads) if self.answers else 0
-        return replace(outcome, function=made, proven=proven)
+        return replace(outcome, function=made, proven=proven, drops=planned.drops)
 
 
 def not_begun(planned: RegionPlan) -> RegionOutcome:

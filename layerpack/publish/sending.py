@@ -21,7 +21,7 @@ ATTEMPTS: Final = 6
 _LONGEST_SECONDS: Final = 20.0
 #: Where a connection broke, AWS may still be looking into the zip: it is looked for after these
 #: pauses, in seconds, before it is sent again.
-_LOOKS: Final = (1.0, 2.0, 4.0, 8.0)
+LOOKS: Final = (1.0, 2.0, 4.0, 8.0)
 #: A request is signed for five minutes, and shall have gone by then also where many share a line:
 #: 67 MB (50 MB as base64) take 4 of them at 18 Mbit/s, eight at once.
 _DIRECT_AT_ONCE: Final = 8
@@ -101,6 +101,11 @@ def code_of(
 
     Raises AwsError, PublishError.
     """
+    if artifact.needs_s3 and bucket is None:
+        raise PublishError(
+            f"{artifact.path.name} is too large for one request, and no bucket was looked for",
+            "Publish again: the function was changed meanwhile.",
+        )
     if not artifact.needs_s3 or bucket is None:
         stack.enter_context(traffic.direct)
         traffic.check()
@@ -172,7 +177,7 @@ def _looked_for(
     if not error.unanswered:
         return None
     # A service that says that it failed is not still at it.
-    for seconds in _LOOKS[:1] if error.status else _LOOKS:
+    for seconds in LOOKS[:1] if error.status else LOOKS:
         traffic.wait(seconds)
         found = latest_version(region, request.artifact.name)
         if found and request.is_held_by(region, found):

@@ -137,6 +137,7 @@ def test_a_bucket_that_cannot_be_used_is_told_before_anything_is_sent(
     ("given", "message"),
     [
         ("a-{place}", "in braces only {region} and {account} may stand"),
+        ("a-{region.x}", "in braces only {region} and {account} may stand"),
         ("Bad_Bucket", "'Bad_Bucket' is not a bucket's name"),
         ("s3://zips", "no s3:// before it"),
         ("", "--bucket is empty"),
@@ -207,3 +208,13 @@ def test_what_cannot_be_removed_is_told(publisher: Publisher, aws: FakeAws) -> N
     ended = publisher.publish()
     assert ended.code == 0, ended.errors
     assert ended.errors.count("stays in the bucket") == 4
+
+
+def test_what_was_sent_and_cannot_be_looked_at_is_removed(
+    publisher: Publisher, aws: FakeAws
+) -> None:
+    make_bucket(aws, BUCKET)
+    aws.add("HEAD", "/layerpack/", times=99, status=403)
+    ended = publisher.publish()
+    assert ended.code == 8
+    assert objects(aws, BUCKET) == []

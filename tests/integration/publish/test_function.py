@@ -92,7 +92,7 @@ def test_a_function_is_made_and_proven(publisher: Publisher, aws: FakeAws, serve
     assert function["Environment"]["Variables"] == {"MODE": "quick"}
     assert (function["MemorySize"], function["Timeout"]) == (1769, 60)
     assert aws.count("POST", "/functions/answers/invocations") == 1
-    assert publisher.receipt[REGION]["function"]["name"] == "answers"
+    assert publisher.receipt[REGION]["functions"]["answers"]["state"] == "proven"
     # Again: nothing to do, and so nothing to prove.
     aws.asked.clear()
     ended = publisher.publish("--function", "answers")
@@ -289,11 +289,8 @@ def test_an_alias_gets_a_version(publisher: Publisher, aws: FakeAws, serve: Serv
     assert ended.code == 0, ended.errors
     client = aws.client("lambda")
     assert client.get_alias(FunctionName="answers", Name="prod")["FunctionVersion"] == "1"
-    assert publisher.receipt[REGION]["function"] == {
-        "name": "answers",
-        "proven": True,
-        "version": "1",
-        "alias": "prod",
+    assert publisher.receipt[REGION]["functions"] == {
+        "answers": {"state": "proven", "version": "1", "alias": "prod"}
     }
     rebuild(publisher, HANDLER + "\n# Another function.\n")
     serve()
@@ -399,7 +396,7 @@ def test_a_run_that_dies_during_the_proof_is_taken_up_by_the_next(
     assert held.begun.wait(60)
     process.kill()
     process.communicate()
-    assert publisher.receipt[REGION]["function"]["proven"] is False
+    assert publisher.receipt[REGION]["functions"]["answers"]["state"] == "begun"
     # It is there as it shall be, and yet not done: it answers wrongly.
     for _ in range(2):
         ended = publisher.publish("--function", "answers")
@@ -410,7 +407,7 @@ def test_a_run_that_dies_during_the_proof_is_taken_up_by_the_next(
     ended = publisher.publish("--function", "answers")
     assert ended.code == 0, ended.errors
     assert "Function answers: as it was, and now proven, answers 1 workload" in ended.output
-    assert publisher.receipt[REGION]["function"]["proven"] is True
+    assert publisher.receipt[REGION]["functions"]["answers"]["state"] == "proven"
     assert "Nothing to do" in publisher.publish("--function", "answers").output
 
 
@@ -635,9 +632,124 @@ def test_a_function_s_secrets_stand_in_no_message(
         Environment={"Variables": {"PASSWORD": "hunter2-hunter2"}},
     )
     failing = HANDLER.replace("return", "raise ValueError('cannot log in: hunter2-hunter2') #")
+    telling = HANDLER.replace("return {", "return {'log': 'x' * 60 + 'hunter2-hunter2', ")
+    _serve_other(publisher, telling, serve)
+    shown = publisher.publish("--function", "answers", "--verbose")
+    assert shown.code == 8
+    assert "hunter2" not in shown.errors + shown.output
     _serve_other(publisher, failing, serve)
     ended = publisher.publish("--function", "answers", "--verbose")
     assert ended.code == 8
     assert "ValueError: cannot log in: ***" in ended.errors
     assert "hunter2" not in ended.errors + ended.output
     assert "hunter2" not in (publisher.build / "publish.json").read_text()
+
+
+DENIED: dict[str, Any] = {"status": 403, "code": "AccessDeniedException", "message": "denied"}
+
+
+def test_an_alias_that_cannot_be_read_stays_as_it_is(changed: Publisher, aws: FakeAws) -> None:
+    client = aws.client("lambda")
+    client.publish_version(FunctionName="answers")
+    client.create_alias(FunctionName="answers", Name="prod", FunctionVersion="1")
+    aws.add("GET", "/functions/answers/aliases/prod", times=99, **DENIED)
+    ended = changed.publish("--function", "answers", "--alias", "prod")
+    assert ended.code == 8
+    assert "looking for the alias prod" in ended.errors
+    assert client.get_alias(FunctionName="answers", Name="prod")["FunctionVersion"] == "1"
+    assert aws.count("DELETE", "/aliases/") == 0
+
+
+def test_an_alias_is_given_back_also_where_moving_it_was_done_and_not_answered(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    client = aws.client("lambda")
+    client.publish_version(FunctionName="answers")
+    client.create_alias(FunctionName="answers", Name="prod", FunctionVersion="1")
+    moved = "/functions/answers/aliases/prod"
+    aws.add("PUT", moved, hang_up=True, after=True)
+    aws.add("PUT", moved, **DENIED)
+    ended = changed.publish("--function", "answers", "--alias", "prod")
+    assert ended.code == 8
+    assert "answers is as it was before" in ended.errors
+    assert client.get_alias(FunctionName="answers", Name="prod")["FunctionVersion"] == "1"
+    versions = client.list_versions_by_function(FunctionName="answers")["Versions"]
+    assert [one["Version"] for one in versions] == ["$LATEST", "1"]
+
+
+def test_a_change_that_was_made_and_then_refused_is_taken_back(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    before = aws.function("answers")
+    code = "/functions/answers/code"
+    aws.add("PUT", code, hang_up=True, after=True)
+    aws.add("PUT", code, **DENIED)
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 8
+    assert "answers is as it was before" in ended.errors
+    assert aws.function("answers")["CodeSha256"] == before["CodeSha256"]
+
+
+def test_what_is_refused_in_both_orders_is_tried_in_each_once(
+    changed: Publisher, aws: FakeAws
+) -> None:
+    refusal: dict[str, Any] = {
+        "times": 99,
+        "status": 400,
+        "code": "InvalidParameterValueException",
+        "message": "The runtime parameter of python3.9 is no longer supported",
+    }
+    for path in ("/functions/answers/code", "/functions/answers/configuration"):
+        aws.add("PUT", path, **refusal)
+    ended = changed.publish("--function", "answers", "--memory", "3008")
+    assert ended.code == 8
+    assert "is no longer supported" in ended.errors
+    assert "answers is as it was before" in ended.errors
+    assert aws.count("PUT", "/functions/answers/") == 2
+
+
+def test_a_function_whose_making_was_not_answered_is_deleted_once_it_is_there(
+    publisher: Publisher, aws: FakeAws
+) -> None:
+    aws.add("POST", "/functions$", hang_up=True, after=True)
+
+    rule = aws.add("GET", UPDATED, times=2, status=404, code="ResourceNotFoundException")
+    matches = rule.matches
+    rule.matches = lambda asked: matches(asked) and aws.count("POST", "/functions$") > 0
+    ended = publisher.publish(*NEW)
+    assert ended.code == 8
+    assert "answers does not exist, as before" in ended.errors
+    assert aws.client("lambda").list_functions()["Functions"] == []
+
+
+def test_a_layer_that_was_deleted_is_taken_off_the_function(
+    publisher: Publisher, aws: FakeAws, serve: Serve
+) -> None:
+    client = aws.client("lambda")
+    gone = client.publish_layer_version(LayerName="small-gone", Content={"ZipFile": b"y"})
+    client.create_function(
+        FunctionName="answers",
+        Runtime="python3.9",
+        Role=ROLE,
+        Handler="old.handler",
+        Code={"ZipFile": b"old code"},
+        Layers=[gone["LayerVersionArn"]],
+    )
+    client.delete_layer_version(LayerName="small-gone", VersionNumber=1)
+    serve()
+    ended = publisher.publish("--function", "answers")
+    assert ended.code == 0, ended.errors
+    assert f"taken off it: {gone['LayerVersionArn']}" in ended.output
+
+
+def test_a_function_that_has_to_wake_up_is_asked_again(changed: Publisher, aws: FakeAws) -> None:
+    aws.add(
+        *("POST", "/invocations"),
+        times=2,
+        status=409,
+        code="ResourceConflictException",
+        message="The function is currently in the following state: Inactive",
+    )
+    ended = changed.publish("--function", "answers")
+    assert ended.code == 0, ended.errors
+    assert "answers 1 workload as verified" in ended.output

@@ -19,12 +19,14 @@ from layerpack.publish.function import (
     plan_function,
     wanted_configuration,
 )
+from layerpack.publish.receipt import FunctionReceipt
 from tests.unit.report.builds import fitting
 
 PREFIX = "arn:aws:lambda:eu-west-1:123456789012:layer"
 ARTIFACT = Artifact(name="f", path=Path("f.zip"), sha256="00" * 32, zipped_bytes=10)
 OURS = [f"{PREFIX}:bert-a:7", f"{PREFIX}:bert-b:3"]
 OWN = {f"{PREFIX}:bert-a": True, f"{PREFIX}:bert-b": True, f"{PREFIX}:bert-c": False}
+PROVEN = FunctionReceipt(state="proven")
 OTHER = "arn:aws:lambda:eu-west-1:999999999999:layer:bert-monitoring:1"
 
 
@@ -75,7 +77,8 @@ def plan(
     *,
     aliased: dict[str, Any] | None = None,
     arns: list[str | None] | None = None,
-    unproven: bool = False,
+    known: FunctionReceipt | None = PROVEN,
+    provable: bool = True,
     **wish: Any,
 ) -> FunctionPlan:
     """The plan for a function called f."""
@@ -88,7 +91,8 @@ def plan(
         arns=arns or list(OURS),
         own=OWN,
         region="eu-west-1",
-        unproven=unproven,
+        known=known,
+        provable=provable,
     )
 
 
@@ -125,8 +129,14 @@ def test_what_is_asked_for_is_a_change_only_where_it_is_different() -> None:
 
 
 def test_what_was_not_proven_is_proven_also_where_nothing_changes() -> None:
-    assert plan(current(), unproven=True).action == "prove"
-    assert plan(current(CodeSha256="other"), unproven=True).action == "update"
+    assert plan(current(), known=None).action == "prove"
+    assert plan(current(), known=None, provable=False).action == "unchanged"
+    done, begun = FunctionReceipt(state="done"), FunctionReceipt(state="begun")
+    assert plan(current(), known=done).action == "prove"
+    assert not plan(current(), known=done).interrupted
+    assert plan(current(), known=begun).action == "prove"
+    assert plan(current(), known=begun).interrupted
+    assert plan(current(CodeSha256="other"), known=begun).action == "update"
 
 
 def test_an_alias_is_moved_unless_its_version_is_the_same() -> None:

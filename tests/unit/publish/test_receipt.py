@@ -20,15 +20,16 @@ def test_it_is_written_at_once_and_read_again(tmp_path: Path) -> None:
     receipt = Receipt.read(tmp_path)
     receipt.add_layer(PLACE, "alpha", LAYER)
     assert Receipt.read(tmp_path).layer(PLACE, "alpha") == LAYER
-    function = FunctionReceipt(name="f", proven=True, version="1", alias="live")
-    receipt.set_function(PLACE, function)
+    function = FunctionReceipt(state="proven", version="1", alias="live")
+    receipt.set_function(PLACE, "f", function)
     again = Receipt.read(tmp_path)
     assert again.regions == receipt.regions
-    assert again.function(PLACE) == function
+    assert again.function(PLACE, "f") == function
     again.forget(PLACE, {"arn:1"})
     assert Receipt.read(tmp_path).layer(PLACE, "alpha") is None
-    again.set_function(PLACE, None)
-    assert Receipt.read(tmp_path).function(PLACE) is None
+    assert again.function(PLACE, "g") is None
+    again.set_function(PLACE, "f", None)
+    assert Receipt.read(tmp_path).function(PLACE, "f") is None
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_its_form(tmp_path: Path) -> None:
                 "account": "123456789012",
                 "endpoint": "",
                 "layers": {"alpha": {"arn": "arn:1", "sha256": "ab", "created": "2026-01-01"}},
-                "function": None,
+                "functions": {},
             }
         },
     }
