@@ -14,9 +14,8 @@ from layerpack.publish.sending import Traffic, again
 class AliasMove:
     """An alias of a function, moved to a new version, and back to what it was when this was made.
 
-    (Changes are asked for once: who asks again must know whether the answer was lost.)
-
-    Raises AwsError where that cannot be read: what is not known cannot be given back.
+    Raises AwsError where what it was cannot be read: it could not be given back. (Changes are asked
+    for once: who asks again must know whether an answer was lost.)
     """
 
     region: Region
