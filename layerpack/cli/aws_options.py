@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from layerpack.errors import UsageError
+
+if TYPE_CHECKING:
+    from layerpack.publish.aws import Aws
 
 Regions = Annotated[
     list[str] | None,
@@ -22,6 +25,10 @@ EndpointUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Another address for AWS's services, such as LocalStack."),
 ]
+LayerNames = Annotated[
+    list[str] | None,
+    typer.Option("--layer", metavar="NAME", help="A layer by its name, instead; repeatable."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be done, and stop.")]
 
@@ -34,3 +41,14 @@ def given(option: str, value: str | None) -> str:
     if value == "":
         raise UsageError(f"{option} is empty", "Leave it out, or give it a value.")
     return value or ""
+
+
+def open_aws(profile: str | None, endpoint_url: str | None) -> Aws:
+    """AWS, as the options name it. Raises UsageError."""
+    from layerpack.publish.aws import Access, Aws
+
+    return Aws(
+        Access(
+            profile=given("--profile", profile), endpoint_url=given("--endpoint-url", endpoint_url)
+        )
+    )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.aws_options import EndpointUrl, Profile, Regions, given
+from layerpack.cli.aws_options import EndpointUrl, LayerNames, Profile, Regions, open_aws
 from layerpack.cli.options import Format, FormatOption, Quiet, Verbose
 
 
@@ -19,10 +19,7 @@ def list_layers(
             help="Whose layers: a build folder, or its recipe (default: all of the account).",
         ),
     ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A layer by its name, instead; repeatable."),
-    ] = None,
+    layer: LayerNames = None,
     region: Regions = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
@@ -38,14 +35,10 @@ def list_layers(
     from layerpack.cli.render_publish import print_stock
     from layerpack.cli.reporter import Reporter
     from layerpack.publish import stocks
-    from layerpack.publish.aws import Access, Aws
 
     folder = find_build(build).folder if build else None
     layers = stocks.named_layers(folder, layer or [])
-    access = Access(
-        profile=given("--profile", profile), endpoint_url=given("--endpoint-url", endpoint_url)
-    )
-    aws = Aws(access)
+    aws = open_aws(profile, endpoint_url)
     regions = aws.regions(region or layers.regions)
     with Reporter(quiet=quiet, verbose=verbose) as reporter:
         found = stocks.look(aws, regions, layers.names, reporter.events)

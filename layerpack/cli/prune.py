@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes, given
+from layerpack.cli.aws_options import (
+    DryRun,
+    EndpointUrl,
+    LayerNames,
+    Profile,
+    Regions,
+    Yes,
+    open_aws,
+)
 from layerpack.cli.options import Format, FormatOption, Quiet, Verbose
 from layerpack.errors import UsageError
 
@@ -21,10 +29,7 @@ def prune(
     keep: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many versions of each layer to keep.")
     ] = 3,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A layer by its name, instead; repeatable."),
-    ] = None,
+    layer: LayerNames = None,
     region: Regions = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -47,16 +52,12 @@ def prune(
     from layerpack.cli.render_publish import print_stock
     from layerpack.cli.reporter import Reporter
     from layerpack.publish import stocks
-    from layerpack.publish.aws import Access, Aws
 
     folder = find_build(build).folder if build else None
     if folder is None and not layer:
         raise UsageError("whose layers?", "layerpack prune build/bert, or --layer NAME.")
     layers = stocks.named_layers(folder, layer or [])
-    access = Access(
-        profile=given("--profile", profile), endpoint_url=given("--endpoint-url", endpoint_url)
-    )
-    aws = Aws(access)
+    aws = open_aws(profile, endpoint_url)
     regions = aws.regions(region or layers.regions)
     reporter = Reporter(quiet=quiet, verbose=verbose)
     with reporter:

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes, given
+from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes, given, open_aws
 from layerpack.cli.options import Format, FormatOption, Quiet, Verbose
+from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
 
-_MEGABYTES = "MB of memory for the function (default for a new one: 1769)."
+_MEMORY = f"MB of memory for the function (default for a new one: {MEMORY_MB})."
+_TIMEOUT = f"The function's timeout, in seconds (default for a new one: {TIMEOUT_SECONDS})."
 
 
 def publish(
@@ -30,10 +32,10 @@ def publish(
     role: Annotated[
         str | None, typer.Option(metavar="ARN", help="The function's role; a new one needs it.")
     ] = None,
-    memory: Annotated[int | None, typer.Option(min=128, max=10240, help=_MEGABYTES)] = None,
+    memory: Annotated[int | None, typer.Option(min=128, max=10240, help=_MEMORY)] = None,
     timeout: Annotated[
         int | None,
-        typer.Option(min=1, max=900, help="The function's timeout (default for a new one: 60 s)."),
+        typer.Option(min=1, max=900, help=_TIMEOUT),
     ] = None,
     alias: Annotated[
         str | None,
@@ -76,7 +78,6 @@ def publish(
     from layerpack.cli.reporter import Reporter
     from layerpack.errors import UsageError
     from layerpack.publish import run
-    from layerpack.publish.aws import Access, Aws
     from layerpack.publish.bucket import check_name
     from layerpack.publish.checks import sendable
     from layerpack.publish.function import FunctionWish, check_wish
@@ -103,9 +104,6 @@ def publish(
     )
     if wish.bucket:
         check_name(wish.bucket)
-    access = Access(
-        profile=given("--profile", profile), endpoint_url=given("--endpoint-url", endpoint_url)
-    )
     found = find_build(build)
     reporter = Reporter(quiet=quiet, verbose=verbose)
     folder = BuildFolder(found.folder)
@@ -114,7 +112,7 @@ def publish(
             ready = sendable(found.folder, reporter.events)
             if wish.function:
                 check_wish(wish.function, ready.manifest)
-            aws = Aws(access)
+            aws = open_aws(profile, endpoint_url)
             regions = aws.regions(region or [])
             plans = run.plan(ready, regions, wish, aws, reporter.events)
         for plan in plans:

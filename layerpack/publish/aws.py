@@ -102,6 +102,7 @@ class Aws:
         # Sessions are not safe in threads, their clients are.
         self._lock = threading.Lock()
         self._regions: dict[str, Region] = {}
+        self._secrets: set[str] = set()
         #: Known after `identify`.
         self.identity = Identity(account="", arn="::")
         try:
@@ -230,10 +231,15 @@ class Aws:
         try:
             credentials = self._session.get_credentials()
             frozen = credentials.get_frozen_credentials() if credentials else None
-        except Exception:  # whatever a provider of credentials raises: there are none to hide
+        except Exception:  # whatever a provider of credentials raises: no new ones are to be hidden
             frozen = None
-        for secret in (frozen.access_key, frozen.secret_key, frozen.token) if frozen else ():
-            if secret and len(secret) > 3:
+        with self._lock:
+            if frozen:
+                # Those that were there before a refresh are secrets still.
+                self._secrets |= {frozen.access_key, frozen.secret_key, frozen.token or ""}
+            secrets = sorted(self._secrets, key=len, reverse=True)
+        for secret in secrets:
+            if len(secret) > 3:
                 text = text.replace(secret, "***")
         return text
 

@@ -210,12 +210,13 @@ class Deployment:
                 action()
                 return
             except AwsError as error:
+                momentary = error.throttled or error.unanswered
                 in_doubt = error.unanswered = in_doubt or error.unanswered
                 if attempt == ATTEMPTS - 1:
                     raise
                 if error.code == "ResourceConflictException":
                     self._rest.wait()
-                elif error.throttled or not error.code or error.status >= 500:
+                elif momentary:
                     self.traffic.pause(attempt, error)
                 else:
                     raise

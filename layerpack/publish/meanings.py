@@ -48,7 +48,7 @@ _UNHANDLED: Final = "An HTTP Client raised an unhandled exception:"
 _ODD: Final = (ResponseParserError,)
 # An OSError of a file or a program that the configuration names; botocore's are none.
 _CONFIGURATION: Final = (OSError, ValueError, raised.InvalidRegionError)
-# All of those before are among these.
+# (_UNREACHED are among these, so they are asked for first.)
 _MOMENTARY: Final = (raised.HTTPClientError, raised.ConnectionError)
 
 

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
-from layerpack.answers import Answers
 from layerpack.errors import LayerpackError, PublishError
 from layerpack.events import Events
 from layerpack.publish.aws import Aws, Region
@@ -147,7 +146,6 @@ def publish(
     """Carry the plans out. Errors of a region stand in its outcome; nothing is raised but for what
     ends the run (Ctrl-C), once what was being done is done, and told."""
     receipt = Receipt.read(build.folder)
-    answers = build.answers
     total = sum(one.bytes_to_send for one in plans)
     traffic = Traffic(sent=_counter(events, total), note=events.note, warn=events.warn)
     events.step(f"publishing to {', '.join(one.region for one in plans if not one.error)}")
@@ -160,7 +158,6 @@ def publish(
             wish=wish,
             plan=planned,
             receipt=receipt,
-            answers=answers,
             traffic=traffic,
             events=events,
         ).run()
@@ -203,7 +200,6 @@ class _Work:
     wish: Wish
     plan: RegionPlan
     receipt: Receipt
-    answers: Answers | None
     traffic: Traffic
     events: Events
     bug: Exception | None = None
@@ -309,7 +305,7 @@ class _Work:
             manifest=self.build.manifest,
             artifact=artifact,
             plan=planned,
-            answers=self.answers,
+            answers=self.build.answers,
             bucket=bucket,
             traffic=self.traffic,
             events=self.events,
@@ -319,7 +315,7 @@ class _Work:
             made = deployment.run(arns)
         except LayerpackError as error:
             return replace(outcome, error=error)
-        proven = len(self.answers.workloads) if self.answers else 0
+        proven = len(self.build.answers.workloads) if self.build.answers else 0
         return replace(outcome, function=made, proven=proven, drops=planned.drops)
 
 

@@ -18,18 +18,7 @@ _BASIC = "service-role/AWSLambdaBasicExecutionRole"
 
 def cloudformation(build: Deployable) -> str:
     """A template for `aws cloudformation`; zips are sent to a bucket by `package`."""
-    resources: dict[str, Any] = {}
-    for layer in build.layers:
-        if not layer.arn:
-            resources[layer.identifier] = {
-                "Type": "AWS::Lambda::LayerVersion",
-                "Properties": {
-                    "LayerName": layer.name,
-                    "Content": layer.zip,
-                    "CompatibleRuntimes": [build.runtime],
-                    "CompatibleArchitectures": [build.architecture],
-                },
-            }
+    resources = _own_layers(build, "AWS::Lambda::LayerVersion", "Content")
     if build.function is not None:
         role = f"{build.identifier}Role"
         resources[role] = _role()
@@ -53,18 +42,7 @@ def cloudformation(build: Deployable) -> str:
 
 def sam(build: Deployable) -> str:
     """A template for `sam deploy`."""
-    resources: dict[str, Any] = {}
-    for layer in build.layers:
-        if not layer.arn:
-            resources[layer.identifier] = {
-                "Type": "AWS::Serverless::LayerVersion",
-                "Properties": {
-                    "LayerName": layer.name,
-                    "ContentUri": layer.zip,
-                    "CompatibleRuntimes": [build.runtime],
-                    "CompatibleArchitectures": [build.architecture],
-                },
-            }
+    resources = _own_layers(build, "AWS::Serverless::LayerVersion", "ContentUri")
     if build.function is not None:
         resources[build.identifier] = {
             "Type": "AWS::Serverless::Function",
@@ -76,6 +54,23 @@ def sam(build: Deployable) -> str:
         "--capabilities CAPABILITY_IAM",
     ]
     return _template(build, resources, lines, {"Transform": "AWS::Serverless-2016-10-31"})
+
+
+def _own_layers(build: Deployable, kind: str, content: str) -> dict[str, Any]:
+    """The layers that are made from zips; `content` is the property that names one."""
+    return {
+        layer.identifier: {
+            "Type": kind,
+            "Properties": {
+                "LayerName": layer.name,
+                content: layer.zip,
+                "CompatibleRuntimes": [build.runtime],
+                "CompatibleArchitectures": [build.architecture],
+            },
+        }
+        for layer in build.layers
+        if not layer.arn
+    }
 
 
 def _properties(build: Deployable) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from typing import Any
 import pytest
 
 from layerpack.cache import Cache
-from tests.support.aws import SECRET, FakeAws, fake_aws
-from tests.support.command import Ended, layerpack
+from tests.support.aws import SECRET, FakeAws, Rule, fake_aws
+from tests.support.command import Ended, layerpack, start
 from tests.support.index import LocalIndex, served_alone
 from tests.support.recipes import HERE, minimal
 from tests.support.wheels import make_wheel
@@ -146,6 +148,39 @@ class Publisher:
         """Run a command that does not talk to AWS."""
         extra = {**self.environment, "LAYERPACK_VERIFY": "1"}
         return layerpack(*arguments, folder=self.folder, cache=self.cache, extra=extra)
+
+    def ended_by(
+        self,
+        number: int,
+        held: Rule,
+        *arguments: str,
+        meanwhile: Callable[[subprocess.Popen[str]], None] = lambda process: None,
+    ) -> Ended:
+        """Run a command, and send it a signal while the request that `held` holds back waits; go on
+        once it has told that it ends (it cannot, by SIGKILL)."""
+        assert held.wait is not None
+        process = start(
+            *(*arguments, "--endpoint-url", self.url),
+            folder=self.folder,
+            cache=self.cache,
+            extra=self.environment,
+        )
+        try:
+            assert held.begun.wait(60)
+            meanwhile(process)
+            process.send_signal(number)
+            if number == signal.SIGKILL:
+                process.wait(60)
+            else:
+                assert process.stderr is not None
+                assert "ending what is being done now" in process.stderr.readline()
+            held.wait.set()
+            output, errors = process.communicate(timeout=60)
+        finally:
+            held.wait.set()
+            process.kill()
+            process.wait()
+        return Ended(code=process.returncode, output=output, errors=errors)
 
     def publish(self, *options: str, regions: tuple[str, ...] = (REGION,)) -> Ended:
         """Publish the build."""

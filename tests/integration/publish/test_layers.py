@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from tests.integration.publish.conftest import REGION, Publisher
 from tests.support.aws import ACCOUNT, FakeAws
-from tests.support.command import start
 
 PUBLISHED = r"/layers/[^/]+/versions$"
 
@@ -185,32 +185,20 @@ def test_other_bytes_than_were_sent_are_told(publisher: Publisher, aws: FakeAws)
 def test_a_run_that_dies_half_way_is_taken_up_again(
     publisher: Publisher, aws: FakeAws, number: int
 ) -> None:
-    go_on = threading.Event()
-    held = aws.add("POST", r"/layers/small-weights-0/versions", wait=go_on)
-    process = start(
-        *("publish", "build/small", "--region", REGION, "--endpoint-url", aws.url),
-        folder=publisher.folder,
-        cache=publisher.cache,
-        extra=publisher.environment,
-    )
-    try:
-        assert held.begun.wait(60)
+    held = aws.add("POST", r"/layers/small-weights-0/versions", wait=threading.Event())
+
+    def until_two_are_noted(process: subprocess.Popen[str]) -> None:
         receipt = publisher.build / "publish.json"
         while not receipt.exists() or len(publisher.receipt[REGION]["layers"]) < 2:
             assert process.poll() is None
-        process.send_signal(number)
-        if number == signal.SIGKILL:
-            process.wait(60)
-        else:
-            assert process.stderr is not None
-            assert "ending what is being done now" in process.stderr.readline()
-        go_on.set()
-        process.communicate(timeout=60)
-    finally:
-        go_on.set()
-        process.kill()
-        process.wait()
-    assert process.returncode == {9: -9, 15: 143, 2: 130}[number]
+
+    ended = publisher.ended_by(
+        number,
+        held,
+        *("publish", "build/small", "--region", REGION),
+        meanwhile=until_two_are_noted,
+    )
+    assert ended.code == {9: -9, 15: 143, 2: 130}[number]
     # What was being sent is carried out, and with time to write so is the receipt.
     done = 2 if number == signal.SIGKILL else 3
     assert len(publisher.receipt[REGION]["layers"]) == done
@@ -273,27 +261,18 @@ def test_a_build_that_came_without_its_hidden_files(publisher: Publisher, aws: F
 def test_what_was_published_is_told_where_the_run_is_ended(
     publisher: Publisher, aws: FakeAws
 ) -> None:
-    go_on = threading.Event()
-    held = aws.add("POST", PUBLISHED, region="us-east-1", times=3, wait=go_on)
-    process = start(
-        *("publish", "build/small", "--region", REGION, "--region", "us-east-1"),
-        *("--endpoint-url", aws.url),
-        folder=publisher.folder,
-        cache=publisher.cache,
-        extra=publisher.environment,
-    )
-    try:
-        assert held.begun.wait(60)
+    gate = threading.Event()
+    held = aws.add("POST", PUBLISHED, region="us-east-1", times=3, wait=gate)
+
+    def until_the_first_region_is_done(process: subprocess.Popen[str]) -> None:
         while len(aws.layers()) < 3:
             assert process.poll() is None
-        process.terminate()
-        assert process.stderr is not None
-        assert "ending what is being done now" in process.stderr.readline()
-        go_on.set()
-        _, errors = process.communicate(timeout=60)
-    finally:
-        go_on.set()
-        process.kill()
-        process.wait()
-    assert f"{REGION}: 3 layers were published" in errors
-    assert "us-east-1: 3 layers were published" in errors
+
+    ended = publisher.ended_by(
+        signal.SIGTERM,
+        held,
+        *("publish", "build/small", "--region", REGION, "--region", "us-east-1"),
+        meanwhile=until_the_first_region_is_done,
+    )
+    assert f"{REGION}: 3 layers were published" in ended.errors
+    assert "us-east-1: 3 layers were published" in ended.errors

@@ -11,7 +11,6 @@ import pytest
 
 from tests.integration.publish.conftest import REGION, Publisher
 from tests.support.aws import ROLE, FakeAws
-from tests.support.command import start
 
 ORGANIZATION = "o-a1b2c3d4e5"
 
@@ -206,28 +205,12 @@ def test_mistakes_are_told(publisher: Publisher, arguments: tuple[str, ...]) -> 
 
 
 def test_ctrl_c_ends_pruning_and_tells(stocked: Publisher, aws: FakeAws) -> None:
-    go_on = threading.Event()
-    held = aws.add("DELETE", "/layers/small-alpha/versions/4", wait=go_on)
-    process = start(
-        *("prune", "build/small", "--keep", "1", "--yes"),
-        *("--region", REGION, "--endpoint-url", aws.url),
-        folder=stocked.folder,
-        cache=stocked.cache,
-        extra=stocked.environment,
-    )
-    try:
-        assert held.begun.wait(60)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert "ending what is being done now" in process.stderr.readline()
-        go_on.set()
-        _, errors = process.communicate(timeout=60)
-    finally:
-        go_on.set()
-        process.kill()
-        process.wait()
-    assert process.returncode == 130
-    assert f"{REGION}: deleted arn:aws:lambda:{REGION}:123456789012:layer:small-alpha:4" in errors
+    held = aws.add("DELETE", "/layers/small-alpha/versions/4", wait=threading.Event())
+    arguments = ("prune", "build/small", "--keep", "1", "--yes", "--region", REGION)
+    ended = stocked.ended_by(signal.SIGINT, held, *arguments)
+    assert ended.code == 130
+    deleted = f"deleted arn:aws:lambda:{REGION}:123456789012:layer:small-alpha:4"
+    assert f"{REGION}: {deleted}" in ended.errors
     versions = aws.client("lambda").list_layer_versions(LayerName="small-alpha")["LayerVersions"]
     assert sorted(one["Version"] for one in versions) == [1, 2, 3, 5]
 
