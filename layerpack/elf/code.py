@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from layerpack.elf import format as elf
 from layerpack.elf import functions
 from layerpack.elf.dynamic import Image
 from layerpack.elf.format import ElfError
@@ -69,6 +70,8 @@ class Code:
         }
         if not self.source.sections:
             raise ElfError("it has no section headers")
+        dynamic = dict(tables.dynamic)
+        self._dynamic = dynamic
         self._slots: Slots = read_slots(self.image, self.source, tables)
         self._stubs = [s for s in self.source.sections if s.name.startswith(".plt") and s.size]
         self._read_functions()
@@ -174,23 +177,28 @@ class Code:
         References (from, to) of `cut` are not followed, unless they are calls. `seen` is marked
         further, and what it has already is not followed anew.
         """
-        if seen is None:
-            seen = bytearray(self.size)
-        waiting = []
+        seen = bytearray(self.size) if seen is None else seen
+        self.reached_from(nodes, cut=cut, seen=seen)
+        return seen
+
+    def reached_from(
+        self, nodes: Iterable[int], *, cut: Collection[tuple[int, int]], seen: bytearray
+    ) -> list[int]:
+        """What `reach` marks anew in `seen`."""
+        found = []
         for node in nodes:
             if not seen[node]:
                 seen[node] = 1
-                waiting.append(node)
+                found.append(node)
         targets, first = self._targets
-        while waiting:
-            node = waiting.pop()
+        # It grows while it is walked.
+        for node in found:
             for at in range(first[node], first[node + 1]):
-                edge = targets[at]
-                to = edge >> 1
-                if not seen[to] and (edge & 1 or (node, to) not in cut):
+                to = targets[at] >> 1
+                if not seen[to] and (targets[at] & 1 or (node, to) not in cut):
                     seen[to] = 1
-                    waiting.append(to)
-        return seen
+                    found.append(to)
+        return found
 
     @property
     def size(self) -> int:
@@ -202,6 +210,20 @@ class Code:
         """Targets (node << 1 | call), and where each node's begin."""
         first = array("Q", [bisect_left(self._edges, n << 33) for n in range(self.size + 1)])
         return array("Q", [edge & 0x1FFFFFFFF for edge in self._edges]), first
+
+    @cached_property
+    def initialisers(self) -> tuple[int, ...]:
+        """The functions that the loader calls, at start and at the end."""
+        dynamic = self._dynamic
+        found = [dynamic[tag] for tag in (elf.DT_INIT, elf.DT_FINI) if dynamic.get(tag)]
+        for tag, size in (
+            (elf.DT_INIT_ARRAY, elf.DT_INIT_ARRAYSZ),
+            (elf.DT_FINI_ARRAY, elf.DT_FINI_ARRAYSZ),
+        ):
+            start = dynamic.get(tag, 0)
+            end = start + dynamic.get(size, 0)
+            found += [self._slots.values.get(at, 0) for at in range(start, end, 8)]
+        return tuple(found)
 
     def text(self, vaddr: int) -> bytes | None:
         """The NUL-terminated text in constant data at an address; None where there is none."""
@@ -215,6 +237,10 @@ class Code:
     def constants(self) -> Iterator[tuple[int, int]]:
         """(function, address) for all constant data that functions refer to."""
         yield from self._constants
+
+    def stub_of(self, name: str) -> int:
+        """The address of the PLT's entry for another library's symbol; 0 where there is none."""
+        return self._slots.stub_of(name, self._stubs)
 
     def section(self, name: str) -> Section | None:
         """A section by its name."""

@@ -1,14 +1,23 @@
 """Code of a library that is left out when it is packed, and what is said where it is missed.
 
-Dropped code is overwritten with an instruction that faults wherever one jumps to it, so that it
-takes no room once compressed. The index of the packed library tells the pager what was there (see
-`pager/format.h`).
+Code that is left out is overwritten with instructions that fault wherever one jumps to them, so
+that it takes no room once compressed. The index of the packed library tells the pager what was
+there (`pager/format.h`).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
+
+from layerpack.elf.dynamic import Image
+from layerpack.elf.format import ElfError
+
+#: HLT; ADR x16, 0 and BR xzr (see `pager/format.h`).
+_FILLERS: Final = {"x86_64": b"\xf4", "aarch64": b"\x10\x00\x00\x10\xe0\x03\x1f\xd6"}
+_WORD: Final = {"x86_64": 1, "aarch64": 4}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +42,19 @@ class Patch:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """The start of a dropped function whose callers are told by a C++ exception (std::logic_error)
-    with the message `text`, instead of ending the process."""
+    instead of ending the process. Its message is `before`, a name and `after`.
+
+    `name` is what was wanted, as far as the function tells. One that several share is called with
+    an argument (1: the first, 2: the second) that tells: from it, `steps` times the first word of
+    what it points to leads to the name.
+    """
 
     vaddr: int
-    text: str
+    before: str
+    name: str
+    after: str
+    argument: int = 0
+    steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +64,8 @@ class Drops:
     `patches` see to it that the library never chooses what is gone. `thrower` is the address of
     the library's own way to std::__throw_logic_error (its PLT entry), 0 where there are no
     `entries`. `needs` is the level of processor (`avx2`) without which the library must not start,
-    empty for any; `needs_hint` says what to do then.
+    empty for any; `needs_hint` says what to do then. `probes` are addresses of instructions that
+    a recording tells of when they run (x86_64 only).
     """
 
     dropped: tuple[Dropped, ...] = ()
@@ -55,16 +74,81 @@ class Drops:
     thrower: int = 0
     needs: str = ""
     needs_hint: str = ""
+    probes: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes of code that are left out."""
         return sum(one.end - one.start for one in self.dropped)
 
+    def __bool__(self) -> bool:
+        """Whether anything is done to the library."""
+        return bool(self.dropped or self.patches or self.needs or self.probes)
+
+
+#: Nothing.
+NO_DROPS: Final = Drops()
+
 
 def merged(drops: Iterable[Drops]) -> Drops:
     """What several reasons leave out of one library, together.
 
-    Code that two of them drop is told by the first. Raises ValueError where patches contradict.
+    Code that two of them drop is told by the first. Raises ValueError where they contradict.
     """
-    raise NotImplementedError
+    result = NO_DROPS
+    for one in drops:
+        if {result.thrower, one.thrower} - {0, result.thrower or one.thrower}:
+            raise ValueError("two ways to throw")
+        taken = sorted((known.start, known.end) for known in result.dropped)
+        result = replace(
+            result,
+            dropped=_sorted([*result.dropped, *_outside(one.dropped, taken)]),
+            patches=result.patches + one.patches,
+            entries=result.entries + one.entries,
+            thrower=result.thrower or one.thrower,
+            needs=one.needs or result.needs,
+            needs_hint=one.needs_hint or result.needs_hint,
+            probes=result.probes + one.probes,
+        )
+    return result
+
+
+def overwritten(data: bytearray, image: Image, drops: Drops, machine: str) -> None:
+    """Leave `drops` out of `data`, a library's bytes; `image` tells where they are loaded.
+
+    Raises ElfError for what is not loaded, or is no whole number of instructions.
+    """
+    filler, word = _FILLERS[machine], _WORD[machine]
+    for patch in drops.patches:
+        at = image.offset(patch.vaddr, len(patch.data))
+        data[at : at + len(patch.data)] = patch.data
+    for one in drops.dropped:
+        size = one.end - one.start
+        if size <= 0 or one.start % word or size % word:
+            raise ElfError(f"what would be left out at {one.start:#x} is no code")
+        at = image.offset(one.start, size)
+        data[at : at + size] = (filler * (size // len(filler) + 1))[:size]
+    for probe in drops.probes:
+        data[image.offset(probe, 1)] = filler[0]
+
+
+def _sorted(dropped: Iterable[Dropped]) -> tuple[Dropped, ...]:
+    return tuple(sorted(dropped, key=lambda one: one.start))
+
+
+def _outside(dropped: Iterable[Dropped], taken: list[tuple[int, int]]) -> list[Dropped]:
+    """The parts that are not `taken` (sorted, apart)."""
+    parts = []
+    for one in dropped:
+        start = one.start
+        for first, last in taken[max(bisect_right(taken, (start, 0)) - 1, 0) :]:
+            if first >= one.end:
+                break
+            if last <= start:
+                continue
+            if first > start:
+                parts.append(replace(one, start=start, end=first))
+            start = max(start, last)
+        if start < one.end:
+            parts.append(replace(one, start=start))
+    return parts

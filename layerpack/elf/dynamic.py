@@ -58,13 +58,18 @@ class Image:
         self._view = view
         self._loads = loads
 
-    def bytes_at(self, vaddr: int, size: int) -> memoryview:
-        """`size` bytes; raises ElfError where one segment does not hold them all."""
+    def offset(self, vaddr: int, size: int) -> int:
+        """Where `size` bytes lie in the file; raises ElfError where one segment does not hold them
+        all."""
         for load in self._loads:
             if size >= 0 and load.holds(vaddr, size):
-                start = load.offset + vaddr - load.vaddr
-                return self._view[start : start + size]
+                return load.offset + vaddr - load.vaddr
         raise ElfError(f"nothing is loaded at {vaddr:#x}")
+
+    def bytes_at(self, vaddr: int, size: int) -> memoryview:
+        """`size` bytes; raises ElfError as `offset` does."""
+        start = self.offset(vaddr, size)
+        return self._view[start : start + size]
 
     def words(self, vaddr: int, count: int, size: int = 4) -> memoryview:
         """`count` numbers of 4 or 8 bytes."""

@@ -17,11 +17,12 @@ from layerpack.elf.format import ElfError
 
 PAGE: Final = 4096
 MAGIC: Final = b"LAYERPAK"
-VERSION: Final = 1
+VERSION: Final = 2
 
 #: magic, version, checksum, size, source, frames, frames_size; counts of pages, ranges, windows,
-#: runs; offsets of ranges, pages, windows, runs; filter, filter_bits, name, largest_window; zero.
-HEADER: Final = struct.Struct("<8sIIQ32sQQ4I4I4I8x")
+#: runs; offsets of ranges, pages, windows, runs; filter, filter_bits, name, largest_window; drops;
+#: zero.
+HEADER: Final = struct.Struct("<8sIIQ32sQQ4I4I4II4x")
 #: vaddr, pages, first_page, flags, reserved.
 RANGE: Final = struct.Struct("<QIIII")
 #: offset, size, raw, first_run, checksum.
@@ -75,7 +76,8 @@ class Window:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
     """`source` is the SHA-256 of the original file, `frames` the frames' address; `name` is for
-    messages. Pages are numbered from 0 through all `ranges`, in order."""
+    messages. Pages are numbered from 0 through all `ranges`, in order. `drops` is the table of what
+    was left out (drop_table.py), empty where nothing was."""
 
     source: bytes
     name: str
@@ -85,6 +87,7 @@ class Index:
     filter_bits: int
     ranges: tuple[Range, ...]
     windows: tuple[Window, ...]
+    drops: bytes = b""
 
 
 def checksum(data: bytes | memoryview) -> int:
@@ -128,12 +131,14 @@ def write_index(index: Index, *, frames: int | None = None) -> bytes:
             out[at : at + 4 * run.pages] = number.to_bytes(4, "little") * run.pages
             first_run += 1
     out[places.name : places.name + len(index.name.encode())] = index.name.encode()
+    out[places.drops : places.drops + len(index.drops)] = index.drops
     header = (
         *(places.size, index.source, index.frames if frames is None else frames),
         *(index.frames_size, pages, len(index.ranges), len(index.windows), first_run),
         *(places.ranges, places.pages, places.windows, places.runs),
         *(index.filter, index.filter_bits, places.name),
         max((window.raw for window in index.windows), default=0),
+        places.drops if index.drops else 0,
     )
     HEADER.pack_into(out, 0, MAGIC, VERSION, 0, *header)
     HEADER.pack_into(out, 0, MAGIC, VERSION, checksum(bytes(out[_CHECKED_FROM:])), *header)
@@ -153,7 +158,7 @@ def _read_index(data: bytes) -> Index:
     magic, version, expected, size, source, frames, frames_size = fields[:7]
     _, range_count, window_count, run_count = fields[7:11]
     ranges_at, _, windows_at, runs_at = fields[11:15]
-    kind, bits, name_at, _ = fields[15:]
+    kind, bits, name_at, _, drops_at = fields[15:]
     if magic != MAGIC:
         raise ElfError("its index is damaged")
     if version != VERSION:
@@ -188,6 +193,7 @@ def _read_index(data: bytes) -> Index:
         filter_bits=bits,
         ranges=tuple(ranges),
         windows=tuple(windows),
+        drops=data[drops_at:size] if drops_at else b"",
     )
 
 
@@ -200,6 +206,7 @@ class _Places:
     windows: int
     runs: int
     name: int
+    drops: int
     size: int
 
 
@@ -208,9 +215,19 @@ def _places(index: Index) -> _Places:
     sizes = (
         *(len(index.ranges) * RANGE.size, pages_of(index.ranges) * 4),
         *(len(index.windows) * WINDOW.size, runs * RUN.size, len(index.name.encode()) + 1),
+        len(index.drops),
     )
     places = [HEADER.size]
     for size in sizes:
         places.append(places[-1] + -(-size // 8) * 8)
-    ranges, pages, windows, runs_at, name, end = places
-    return _Places(ranges=ranges, pages=pages, windows=windows, runs=runs_at, name=name, size=end)
+    ranges, pages, windows, runs_at, name, drops, end = places
+    return _Places(
+        ranges=ranges,
+        pages=pages,
+        windows=windows,
+        runs=runs_at,
+        name=name,
+        drops=drops,
+        # Not beyond the table's own end, by which a reader knows it.
+        size=drops + len(index.drops) if index.drops else end,
+    )

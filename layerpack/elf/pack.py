@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from layerpack.elf.drops import NO_DROPS, Drops
 from layerpack.elf.dynamic import Image
 from layerpack.elf.format import ElfError
 from layerpack.elf.index import PAGE, Range, pages_of
 from layerpack.elf.ranges import choose, validated
-from layerpack.elf.rewrite import Original, plan, read_original, search_path, write
+from layerpack.elf.rewrite import Original, plan, read_original, reduced, search_path, write
 from layerpack.elf.strip import Refusal
 from layerpack.elf.windows import compress, cut
 
 #: Part of a cache's key: another number means that other bytes may come out.
-PACK_VERSION: Final = 3
+PACK_VERSION: Final = 4
 #: Fewer pages are not worth a process's faults.
 _FEWEST_PAGES: Final = 16
 #: A packed library of this share of the original's bytes, or more, is not worth it either.
@@ -39,7 +40,8 @@ class PackOptions:
     folder (`../../lib`); None leaves that to LD_LIBRARY_PATH. `inherits_rpath` tells that the
     library finds others by the DT_RPATH of one that loads it. `threads` compress. `ranges` replaces
     the choice of ranges, for a library that was rewritten and so lost its sections; what must stay
-    is left out of them.
+    is left out of them. `drops` is what is left out of the library; the pages' numbers and the hash
+    that a trace names are those of the library with it.
     """
 
     level: int = 16
@@ -49,13 +51,15 @@ class PackOptions:
     inherits_rpath: bool = False
     threads: int = 1
     ranges: tuple[Range, ...] | None = None
+    drops: Drops = NO_DROPS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackResult:
     """What was written. Bytes: `mapped_bytes` are loaded as they are; `paged_bytes` are the
     pageable part, uncompressed, and `compressed_bytes` what it takes; `original_bytes` and
-    `packed_bytes` are whole files. `renamed_imports` are those that the pager answers."""
+    `packed_bytes` are whole files; `dropped_bytes` of code were left out. `renamed_imports` are
+    those that the pager answers."""
 
     mapped_bytes: int
     paged_bytes: int
@@ -65,6 +69,7 @@ class PackResult:
     pages: int
     hot_pages: int
     windows: int
+    dropped_bytes: int
     renamed_imports: tuple[str, ...]
 
 
@@ -79,7 +84,7 @@ def pack(source: Path, destination: Path, options: PackOptions) -> PackResult | 
     if len(set(options.hot)) != len(options.hot):
         raise ValueError("a page is hot twice")
     try:
-        return _packed(read_original(source), destination, options)
+        return _packed(reduced(read_original(source), options.drops), destination, options)
     except ElfError as error:
         return Refusal(reason=error.reason)
 
@@ -126,5 +131,6 @@ def _packed(original: Original, destination: Path, options: PackOptions) -> Pack
         pages=pages,
         hot_pages=len(options.hot),
         windows=len(compressed.windows),
+        dropped_bytes=options.drops.size,
         renamed_imports=tuple(one.name for one in section.imports),
     )

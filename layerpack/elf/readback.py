@@ -125,7 +125,7 @@ class PagedIndex:
         pages, ranges, self.window_count, self._run_count = struct.unpack_from("<4I", data, 72)
         at_ranges, at_pages, self._windows, self._runs = struct.unpack_from("<4I", data, 88)
         self._filter, self._bits, name, largest = struct.unpack_from("<4I", data, 104)
-        if (magic, version, size) != (b"LAYERPAK", 1, len(data)):
+        if (magic, version, size) != (b"LAYERPAK", 2, len(data)):
             raise DifferenceError("its index is not one")
         if _xxh64(data[16:]) != check:
             raise DifferenceError("its index is damaged")

@@ -16,6 +16,7 @@ from typing import Final
 
 import zstandard
 
+from layerpack.elf.drops import NO_DROPS, Drops
 from layerpack.elf.readback import (
     CHUNK,
     DYNAMIC,
@@ -41,10 +42,12 @@ _IMPORTS: Final = frozenset(
 )
 _PAGER: Final = b"liblayerpack_pager.so.1"
 _NODELETE: Final = 8
+_AARCH64: Final = 183
 
 
-def verify(original: Path, packed: Path) -> str | None:
-    """Why `packed` would not be the same library in memory as `original`; None if it is.
+def verify(original: Path, packed: Path, drops: Drops = NO_DROPS) -> str | None:
+    """Why `packed` would not be the same library in memory as `original` without `drops`; None if
+    it is.
 
     The reason reads after "it would not be the same: ". Raises OSError.
     """
@@ -55,7 +58,8 @@ def verify(original: Path, packed: Path) -> str | None:
             # Not closed here: the frames of an error may still look into them.
             before = memoryview(mmap.mmap(one.fileno(), 0, access=mmap.ACCESS_READ))
             after = memoryview(mmap.mmap(other.fileno(), 0, access=mmap.ACCESS_READ))
-        _compare(before, after)
+        source = hashlib.sha256(before).digest()
+        _compare(_without(before, drops), after, source)
     except DifferenceError as error:
         return str(error)
     except (struct.error, zstandard.ZstdError, OverflowError) as error:
@@ -63,13 +67,35 @@ def verify(original: Path, packed: Path) -> str | None:
     return None
 
 
-def _compare(before: memoryview, after: memoryview) -> None:
+def _without(before: memoryview, drops: Drops) -> memoryview:
+    """The library as it is to be, by the description of what is left out alone."""
+    if not drops:
+        return before
+    data = bytearray(before)
+    loads = Memory(before).loads
+    arm = int.from_bytes(before[18:20], "little") == _AARCH64
+    filler = struct.pack("<II", 0x10000010, 0xD61F03E0) if arm else b"\xf4\xf4"
+    changes = [(one.vaddr, one.data) for one in drops.patches]
+    for one in drops.dropped:
+        size = one.end - one.start
+        changes.append((one.start, (filler * (size // 2 + 1))[:size]))
+    changes += [(probe, filler[:1]) for probe in drops.probes]
+    for vaddr, new in changes:
+        home = next((h for h in loads if h.vaddr <= vaddr < h.vaddr + h.filesz), None)
+        if home is None or vaddr + len(new) > home.vaddr + home.filesz:
+            raise DifferenceError("it leaves out what is not loaded")
+        at = home.offset + vaddr - home.vaddr
+        data[at : at + len(new)] = new
+    return memoryview(data)
+
+
+def _compare(before: memoryview, after: memoryview, source: bytes) -> None:
     old, new = Memory(before), Memory(after)
     _check_loadable(new, max((load.align for load in old.loads), default=PAGE))
     _check_dynamic(old, new)
     _check_other_headers(old, new)
     _check_new_loads(old, new)
-    index = PagedIndex(new, hashlib.sha256(before).digest())
+    index = PagedIndex(new, source)
     renamed = _Renamed(old, new)
     for load in old.loads:
         _check_load(load, old, new, index, renamed)

@@ -6,35 +6,39 @@ the pager, by which its imports of signal functions are answered from then on.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from layerpack.elf import format as elf
 from layerpack.elf import layout, rebuild
-from layerpack.elf.dynamic import PAGER, Dynamic, read_dynamic, rewritten
+from layerpack.elf.drop_table import drop_table
+from layerpack.elf.drops import NO_DROPS, Drops, overwritten
+from layerpack.elf.dynamic import PAGER, Dynamic, Image, read_dynamic, rewritten
 from layerpack.elf.format import ElfError
 from layerpack.elf.index import Index, Range, index_size, write_index
 from layerpack.elf.read import SharedObject, map_file, read
 from layerpack.elf.windows import Compressed
-from layerpack.units import write_aside
+from layerpack.units import sha256_file, write_aside
 
 #: Part of the keys of what is packed and guarded: another number means that other bytes come out.
-REWRITE_VERSION: Final = 1
+REWRITE_VERSION: Final = 2
 # Names are found by a 32-bit distance from the string table.
 _FURTHEST_NAME: Final = 1 << 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Original:
-    """A library that can be rewritten; `view` are its bytes."""
+    """A library that can be rewritten; `view` are its bytes, without what `drops` leaves out of
+    the file at `path`; `table` is what the pager is told of that."""
 
     path: Path
     view: memoryview
     library: SharedObject
     section: Dynamic
+    drops: Drops = NO_DROPS
+    table: bytes = b""
 
 
 def read_original(path: Path) -> Original:
@@ -46,6 +50,26 @@ def read_original(path: Path) -> Original:
     if problem is not None:
         raise ElfError(problem)
     return Original(path=path, view=view, library=library, section=section)
+
+
+def reduced(original: Original, drops: Drops) -> Original:
+    """The library without `drops`. Raises ElfError where they cannot be left out."""
+    if not drops:
+        return original
+    library = original.library
+    image = Image(original.view, library.loads)
+    probed = b"".join(bytes(image.bytes_at(probe, 1)) for probe in drops.probes)
+    data = bytearray(original.view)
+    overwritten(data, image, drops, library.machine)
+    view = memoryview(bytes(data))
+    return replace(
+        original,
+        view=view,
+        # A patch may lie in what the loader reads.
+        section=read_dynamic(view, library),
+        drops=drops,
+        table=drop_table(drops, probed),
+    )
 
 
 def _problem(view: memoryview, library: SharedObject, section: Dynamic) -> str | None:
@@ -120,7 +144,7 @@ def plan(
     """
     library, section = original.library, original.section
     index = Index(
-        source=hashlib.sha256(original.view).digest(),
+        source=bytes.fromhex(sha256_file(original.path)),
         name=original.path.name.encode("utf-8", "replace").decode(),
         frames=0,
         frames_size=compressed.size,
@@ -128,6 +152,7 @@ def plan(
         filter_bits=compressed.filter_bits,
         ranges=ranges,
         windows=compressed.windows,
+        drops=original.table,
     )
     # The section's size does not depend on the offsets in it.
     size = len(rewritten(section, needed=0, path=(search[0], 0) if search else None))
@@ -188,7 +213,7 @@ def write(plan: Plan, original: Original, destination: Path) -> None:
     with write_aside(destination) as aside:
         with aside.open("wb") as out:
             _write(out, original.view, plan)
-        problem = rebuild.verify(original.path, aside)
+        problem = rebuild.verify(original.path, aside, original.drops)
         if problem is not None:
             raise ElfError(f"it would not be the same: {problem}")
 

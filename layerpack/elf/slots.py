@@ -9,7 +9,7 @@ from typing import Final
 from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Image
 from layerpack.elf.format import ElfError
-from layerpack.elf.read import SharedObject
+from layerpack.elf.read import Section, SharedObject
 from layerpack.elf.tables import DynamicTables
 
 #: Relocations by e_machine's name: a plain address, an entry of the GOT, of the PLT's part of it,
@@ -23,11 +23,13 @@ _ENDBR: Final = b"\xf3\x0f\x1e\xfa"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slots:
     """`values`: the address in the library that each word gets; `got` are the words that code
-    reads to learn an address; `data` the segments, (start, end), that have words."""
+    reads to learn an address; `data` the segments, (start, end), that have words; `imports` the
+    words for what other libraries define, by name."""
 
     values: dict[int, int]
     got: frozenset[int]
     data: tuple[tuple[int, int], ...]
+    imports: dict[str, int]
     image: Image
     machine: str
 
@@ -52,6 +54,15 @@ class Slots:
             return self.values.get(vaddr, 0)
         return vaddr
 
+    def stub_of(self, name: str, sections: list[Section]) -> int:
+        """The PLT's entry that leads to another library's symbol; 0 where there is none."""
+        slot = self.imports.get(name)
+        for section in sections if slot is not None else ():
+            for at in range(section.addr, section.addr + section.size, 16):
+                if self._slot_of_stub(at) == slot:
+                    return at
+        return 0
+
     def _slot_of_stub(self, vaddr: int) -> int | None:
         if vaddr % 16 or self.is_data(vaddr):
             return None
@@ -68,6 +79,7 @@ def read_slots(image: Image, source: SharedObject, tables: DynamicTables) -> Slo
     plain, glob, jump, relative = _TYPES[source.machine]
     values: dict[int, int] = {}
     got: set[int] = set()
+    imports: dict[str, int] = {}
     for offset, info, addend in (*tables.relocations, *tables.plt_relocations):
         kind, symbol = info & 0xFFFFFFFF, tables.symbols[info >> 32]
         if kind == relative:
@@ -76,6 +88,8 @@ def read_slots(image: Image, source: SharedObject, tables: DynamicTables) -> Slo
             values[offset] = symbol[4] + (addend if kind == plain else 0)
         if kind in (glob, jump):
             got.add(offset)
+        if kind == jump and symbol[3] == elf.SHN_UNDEF:
+            imports[tables.names[info >> 32].decode("utf-8", "replace")] = offset
     for offset in _packed(image, tables):
         values[offset] = image.words(offset, 1, 8)[0]
     sections = [one for one in source.sections if one.name.startswith(".got")]
@@ -86,7 +100,14 @@ def read_slots(image: Image, source: SharedObject, tables: DynamicTables) -> Slo
         for one in source.loads
         if not one.flags & elf.PF_X and any(one.holds(at, 8) for at in values)
     )
-    return Slots(values=values, got=frozenset(got), data=data, image=image, machine=source.machine)
+    return Slots(
+        values=values,
+        got=frozenset(got),
+        data=data,
+        imports=imports,
+        image=image,
+        machine=source.machine,
+    )
 
 
 def _packed(image: Image, tables: DynamicTables) -> list[int]:

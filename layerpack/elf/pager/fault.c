@@ -25,6 +25,21 @@ static uintptr_t place_of(const ucontext_t *context)
     return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
 }
 
+/* HLT is a general protection fault, which the kernel tells without an address. */
+static bool left_out(const siginfo_t *info, ucontext_t *context)
+{
+    greg_t *registers = context->uc_mcontext.gregs;
+    struct lp_call call = {
+        .place = (uintptr_t)registers[REG_RIP],
+        .arguments = {(uintptr_t)registers[REG_RDI], (uintptr_t)registers[REG_RSI]},
+    };
+    if (info->si_code != SI_KERNEL || !lp_left_out(&call))
+        return false;
+    registers[REG_RIP] = (greg_t)call.place;
+    registers[REG_RDI] = (greg_t)call.arguments[0];
+    return true;
+}
+
 #elif defined(__aarch64__)
 
 /* struct esr_context of the kernel's asm/sigcontext.h, and the syndrome's fields (Arm ARM,
@@ -60,6 +75,18 @@ static enum access access_of(const ucontext_t *context)
 static uintptr_t place_of(const ucontext_t *context)
 {
     return (uintptr_t)context->uc_mcontext.pc;
+}
+
+/* A jump to address 0, with x16 telling where from. */
+static bool left_out(const siginfo_t *info, ucontext_t *context)
+{
+    unsigned long long *registers = context->uc_mcontext.regs;
+    struct lp_call call = {.place = registers[16], .arguments = {registers[0], registers[1]}};
+    if (info->si_addr != NULL || context->uc_mcontext.pc != 0 || !lp_left_out(&call))
+        return false;
+    context->uc_mcontext.pc = call.place;
+    registers[0] = call.arguments[0];
+    return true;
 }
 
 #endif
@@ -157,6 +184,8 @@ static void on_segv(int signal, siginfo_t *info, void *context)
 {
     uintptr_t address = (uintptr_t)info->si_addr;
     bool by_access = info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR;
+    if (left_out(info, context))
+        return;
     if (!by_access || !resolved(address, access_of(context), place_of(context)))
         pass_on(signal, info, context);
 }

@@ -24,6 +24,14 @@
  * by (imm26 + (address of the word >> 2)) mod 2^26.
  *
  * The same calls from different places become the same bytes so, which zstd then finds.
+ *
+ * Code that was *left out* is replaced by instructions that fault wherever a function's start is
+ * jumped to, and tell the pager where that was: on x86_64 every byte is HLT, which a program must
+ * not execute; on aarch64 each pair of words is ADR x16, 0 (a register that every call may spoil)
+ * and BR xzr, a jump to address 0. `drops` tells what was there, for messages. Its *entries* are
+ * starts of functions that throw a C++ exception instead of ending the process; its *probes* are
+ * instructions of which the first byte alone was replaced by HLT, in libraries that are packed to
+ * see whether they run.
  */
 #ifndef LAYERPACK_FORMAT_H
 #define LAYERPACK_FORMAT_H
@@ -33,7 +41,7 @@
 /* Within PT_LOOS..PT_HIOS: the loader ignores it. */
 #define LP_PT_INDEX 0x6C706167u
 #define LP_MAGIC "LAYERPAK"
-#define LP_VERSION 1u
+#define LP_VERSION 2u
 #define LP_PAGE 4096u
 
 enum { LP_FILTER_NONE = 0, LP_FILTER_X86_64 = 1, LP_FILTER_AARCH64 = 2 };
@@ -58,7 +66,8 @@ struct lp_index {
     uint32_t filter_bits;  /* for LP_FILTER_X86_64 */
     uint32_t name;         /* offset of the file's name, NUL-terminated, for messages */
     uint32_t largest_window; /* bytes of the largest window, decompressed */
-    uint64_t reserved;
+    uint32_t drops;        /* offset of struct lp_drops; 0 where nothing was left out */
+    uint32_t reserved;
 };
 
 struct lp_range {
@@ -82,9 +91,59 @@ struct lp_run {
     uint32_t pages;
 };
 
+/* What the processor must have; 0 for any that the loader takes. */
+enum { LP_NEEDS_NOTHING = 0, LP_NEEDS_AVX2 = 1, LP_NEEDS_AVX512 = 2, LP_NEEDS_SVE = 3 };
+
+/* Offsets count from its own first byte. */
+struct lp_drops {
+    uint64_t thrower;      /* address of void (const char *), which throws; 0 without entries */
+    uint32_t needs;        /* LP_NEEDS_* */
+    uint32_t advice;       /* offset of a text: what to do on a processor that lacks it */
+    uint32_t table;        /* offset of a zstd frame; decompressed, a struct lp_table */
+    uint32_t table_size;   /* of the frame, bytes */
+    uint32_t table_raw;    /* decompressed, bytes */
+    uint32_t reserved;
+};
+
+/* Texts are NUL-terminated, by their offsets from the table's start; the three arrays follow this
+ * header, each ascending by address. */
+struct lp_table {
+    uint32_t dropped_count;
+    uint32_t entry_count;
+    uint32_t probe_count;
+    uint32_t reserved;
+};
+
+struct lp_dropped {
+    uint32_t vaddr;
+    uint32_t size;         /* bytes */
+    uint32_t name;         /* the nearest symbol's */
+    uint32_t advice;       /* what brings it back */
+};
+
+/* Functions are shared by several things that a program knows by name; which one it wanted is told
+ * by an argument. From it, `steps` times the first word of what it points to leads to the name. */
+struct lp_entry {
+    uint32_t vaddr;
+    uint32_t before, after; /* the exception's text, around the name */
+    uint32_t name;         /* where the argument does not tell it */
+    uint16_t argument;     /* 1 for the first, 2 for the second; 0 where none tells it */
+    uint16_t steps;
+};
+
+struct lp_probe {
+    uint32_t vaddr;
+    uint32_t original;     /* the byte that was there */
+};
+
 _Static_assert(sizeof(struct lp_index) == 128, "index");
 _Static_assert(sizeof(struct lp_range) == 24, "range");
 _Static_assert(sizeof(struct lp_window) == 24, "window");
 _Static_assert(sizeof(struct lp_run) == 8, "run");
+_Static_assert(sizeof(struct lp_drops) == 32, "drops");
+_Static_assert(sizeof(struct lp_table) == 16, "table");
+_Static_assert(sizeof(struct lp_dropped) == 16, "dropped");
+_Static_assert(sizeof(struct lp_entry) == 20, "entry");
+_Static_assert(sizeof(struct lp_probe) == 8, "probe");
 
 #endif

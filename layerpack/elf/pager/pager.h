@@ -74,6 +74,8 @@ struct lp_library {
     const struct lp_window *windows;
     const struct lp_run *runs;
     const uint8_t *frames;
+    const struct lp_drops *drops; /* NULL where nothing was left out */
+    _Atomic(const struct lp_table *) table; /* NULL until it is first asked for */
     _Atomic uint8_t *present;     /* by window; by page where pages are recorded */
 };
 
@@ -105,6 +107,20 @@ bool lp_inflate(void *decompressor, uint8_t *to, size_t size, const uint8_t *fro
 uint32_t lp_checksum(const void *data, size_t size);
 /* Undoes the filter on one run; `vaddr` is the file's address of its first byte. */
 void lp_unfilter(const struct lp_index *index, uint8_t *data, size_t size, uint64_t vaddr);
+
+/* ---- code that was left out (drops.c, processor.c) ---- */
+
+/* Where a thread is, and what it was called with; a function's start, for code that was left out. */
+struct lp_call {
+    uintptr_t place;
+    uintptr_t arguments[2];
+};
+
+/* Whether the instruction at `call->place` stands for code that was left out and may be gone on
+ * from: `call` is changed for that. Does not return where that code is missed. */
+bool lp_left_out(struct lp_call *call);
+/* Ends the process on a processor that lacks what the library was reduced to. */
+void lp_check_processor(const struct lp_library *library);
 
 /* ---- faults and signals (fault.c, masks.c, dispositions.c, redirect.c) ---- */
 
@@ -144,6 +160,8 @@ void lp_redirect_forget(unsigned long long unloads);
 extern bool lp_tracing;
 void lp_trace_start(void);
 void lp_trace(const struct lp_library *library, uint32_t page);
+/* The same for a probe, by its address in the file. */
+void lp_trace_probe(const struct lp_library *library, uint32_t vaddr);
 
 /* ---- messages (report.c) ---- */
 

@@ -55,6 +55,7 @@ static void read_index(struct lp_library *library, const struct lp_index *index,
         !within(index->size, index->windows, index->window_count, sizeof *library->windows) ||
         !within(index->size, index->runs, index->run_count, sizeof *library->runs) ||
         index->name >= index->size || index->filter > LP_FILTER_AARCH64 ||
+        !within(index->size, index->drops, index->drops != 0, sizeof *library->drops) ||
         (index->filter == LP_FILTER_X86_64 && (index->filter_bits < 2 || index->filter_bits > 32)))
         lp_die(path, "the index of its compressed code is damaged", LP_ADVICE_DAMAGED);
 
@@ -66,6 +67,12 @@ static void read_index(struct lp_library *library, const struct lp_index *index,
     library->frames = (const uint8_t *)library->base + index->frames;
     if (*path == '\0')
         library->path = (const char *)start + index->name;
+    library->drops = index->drops != 0 ? (const void *)(start + index->drops) : NULL;
+    if (library->drops != NULL &&
+        (!within(index->size - index->drops, library->drops->table, library->drops->table_size, 1) ||
+         library->drops->advice >= index->size - index->drops))
+        lp_die(path, "the index of its compressed code is damaged", LP_ADVICE_DAMAGED);
+    lp_check_processor(library);
 
     uint32_t states = lp_tracing ? index->page_count : index->window_count;
     void *present = lp_mmap(states + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);

@@ -1,4 +1,5 @@
-/* Recording: a line for each page that is touched, for the packer to place together. */
+/* Recording: a line for each page that is touched, for the packer to place together, and for each
+ * probe that is run. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,21 +43,24 @@ void lp_trace_start(void)
     lp_tracing = true;
 }
 
-void lp_trace(const struct lp_library *library, uint32_t page)
+/* `<SHA-256 of the original> <mark><number>` */
+static void write_line(const struct lp_library *library, const char *mark, uint32_t number)
 {
     static const char digits[] = "0123456789abcdef";
-    char line[64 + 1 + 10 + 1];
+    char line[64 + 1 + 1 + 10 + 1];
     size_t end = 0, first;
     for (size_t i = 0; i < 32; i++) {
         line[end++] = digits[library->index->source[i] >> 4];
         line[end++] = digits[library->index->source[i] & 15];
     }
     line[end++] = ' ';
+    if (*mark != '\0')
+        line[end++] = *mark;
     first = end;
     do {
-        line[end++] = digits[page % 10];
-        page /= 10;
-    } while (page != 0);
+        line[end++] = digits[number % 10];
+        number /= 10;
+    } while (number != 0);
     for (size_t low = first, high = end - 1; low < high; low++, high--) {
         char digit = line[low];
         line[low] = line[high];
@@ -70,4 +74,14 @@ void lp_trace(const struct lp_library *library, uint32_t page)
         lp_die(trace_path, "cannot write to the file that LAYERPACK_TRACE names",
                "make room for it, and leave it in place while the program runs");
     lp_call4(SYS_close, file, 0, 0, 0);
+}
+
+void lp_trace(const struct lp_library *library, uint32_t page)
+{
+    write_line(library, "", page);
+}
+
+void lp_trace_probe(const struct lp_library *library, uint32_t vaddr)
+{
+    write_line(library, "@", vaddr);
 }

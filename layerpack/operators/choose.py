@@ -1,0 +1,205 @@
+"""Which operators stay: those that are wished, and all that they may call for.
+
+An operator's code names others that it runs itself: its gradient, above all. What MXNet's engine
+uses by itself stays always (data/mxnet.json).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Final
+
+from layerpack.data import load
+from layerpack.elf.code import Code
+from layerpack.operators.registry import MAKER, Registered, Registry
+
+#: What registers operators, and what gives their registries.
+_REGISTRIES: Final = (
+    "_ZN4dmlc8RegistryIN4nnvm2OpEE3GetEv",
+    "_ZN4dmlc8RegistryIN4nnvm2OpEE19__REGISTER_OR_GET__ERKSs",
+    "_ZN4dmlc8RegistryIN5mxnet19OperatorPropertyRegEE3GetEv",
+)
+#: mxnet::op::SomethingProp::CreateOperator and CreateOperatorEx.
+_MAKER: Final = re.compile(r"_ZNK5mxnet2op\d+\w+?Prop(14CreateOperator|16CreateOperatorEx)E")
+
+
+class UnsureError(Exception):
+    """The library's code is not as this expects it; the text says how, as a clause."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """`kept` operators, each with why: empty for one that was wished, else the operator or the part
+    of MXNet that calls for it. `reached` marks the nodes of the code that stay."""
+
+    kept: Mapping[str, str]
+    reached: bytearray
+
+
+class Operators:
+    """The operators of a library, in its code; `spelled` are names that others look up in it."""
+
+    def __init__(self, code: Code, registry: Registry, spelled: frozenset[str]) -> None:
+        self.code = code
+        self.registry = registry
+        self._check()
+        #: Operators with their functions, what makes those of the older kind among them.
+        self.functions = self._with_makers()
+        self._roots = list(self._always(spelled))
+
+    def _check(self) -> None:
+        """Every function of an operator must be one of the library's."""
+        starts = {one.start for one in self.code.functions}
+        for one in chain.from_iterable(self.registry.operators.values()):
+            if one.called not in starts or one.invoker not in starts:
+                raise UnsureError(f"a function of its operators, at {one.called:#x}, is none")
+        if any(name not in self.code.addresses for name in _REGISTRIES):
+            raise UnsureError("it has no registry of operators")
+
+    @cached_property
+    def owned(self) -> frozenset[int]:
+        """The nodes of functions that are registered for operators."""
+        functions = list(chain.from_iterable(self.functions.values()))
+        addresses = {one.called for one in functions} | {one.invoker for one in functions}
+        return frozenset(self._nodes(addresses))
+
+    def _with_makers(self) -> Mapping[str, tuple[Registered, ...]]:
+        code = self.code
+        makers = {
+            node: code.functions[node].start
+            for name, address in code.addresses.items()
+            if _MAKER.match(name)
+            for node in self._nodes([address])
+        }
+        # In tables of virtual functions, which whatever describes an operator refers to.
+        tables = {
+            (table, maker)
+            for table in range(len(code.functions), code.size)
+            for maker, _ in code.edges(table)
+            if maker in makers
+        }
+        self._tables = frozenset(tables)
+        by_table: dict[int, list[int]] = defaultdict(list)
+        for table, maker in tables:
+            by_table[table].append(makers[maker])
+        functions = dict(self.registry.operators)
+        for name, factory in self.registry.factories.items():
+            seen = code.reach(self._nodes([factory]), cut=self._tables)
+            made = sorted(
+                {one for table, found in by_table.items() if seen[table] for one in found}
+            )
+            own = tuple(
+                Registered(attribute=MAKER, called=one, invoker=one, words=()) for one in made
+            )
+            for user in (name, f"_backward_{name}"):
+                if user in functions:
+                    functions[user] += own
+        return functions
+
+    @cached_property
+    def cut(self) -> frozenset[tuple[int, int]]:
+        """References by which operators are registered: they run nothing."""
+        return (
+            frozenset(
+                (registrar, to)
+                for registrar in self._registrars
+                for to, _ in self.code.edges(registrar)
+                if to in self.owned
+            )
+            | self._tables
+        )
+
+    @cached_property
+    def _registrars(self) -> frozenset[int]:
+        """What runs when the library is loaded, and registers operators."""
+        first = set(self._nodes(self.code.initialisers))
+        gets = set(self._nodes(self.code.addresses[name] for name in _REGISTRIES))
+        called = {to for node in first for to, is_call in self.code.edges(node) if is_call}
+        return frozenset(
+            first | {one for one in called if any(to in gets for to, _ in self.code.edges(one))}
+        )
+
+    def _always(self, spelled: frozenset[str]) -> Iterator[int]:
+        """What is run, or may be, whatever operators there are."""
+        code = self.code
+        yield from self._nodes(code.initialisers)
+        yield from self._nodes(self.registry.factories.values())
+        for name, address in code.addresses.items():
+            # The C API, and what other libraries and Python look up.
+            if not name.startswith("_Z") or name in spelled:
+                yield from self._nodes([address])
+        # What was written by hand may be run in ways that are not seen.
+        yield from (n for n in range(len(code.functions)) if n not in code.described)
+
+    @cached_property
+    def _names(self) -> Mapping[int, frozenset[str]]:
+        """The operators that each function names."""
+        found: dict[int, set[str]] = defaultdict(set)
+        for function, address in self.code.constants():
+            name = self._operator_at(address)
+            if name is not None and function not in self._registrars:
+                found[function].add(name)
+        return {function: frozenset(names) for function, names in found.items()}
+
+    def _operator_at(self, address: int) -> str | None:
+        text = self.code.text(address)
+        return None if text is None else self.registry.aliases.get(text.decode("utf-8", "replace"))
+
+    def _nodes(self, addresses: Iterable[int]) -> Iterator[int]:
+        return (n for n in (self.code.node(one) for one in addresses) if n is not None)
+
+    @cached_property
+    def base(self) -> bytearray:
+        """The nodes that are reached without any operator."""
+        return self.code.reach(self._roots, cut=self.cut)
+
+    def used(self, name: str, *, training: bool) -> tuple[Registered, ...]:
+        """The functions of an operator that stay with it."""
+        functions = self.functions[name]
+        return tuple(one for one in functions if training or not one.is_gradient)
+
+    def nodes_of(self, functions: Iterable[Registered]) -> Iterator[int]:
+        """The nodes that functions are, or name in their objects."""
+        for one in functions:
+            yield from self._nodes((one.called, one.invoker, *one.words))
+
+    def choose(self, wished: Iterable[str], *, training: bool) -> Choice:
+        """Keep the `wished` operators (by their own names), and what they call for."""
+        kept: dict[str, str] = {}
+        waiting = [(name, "") for name in sorted(set(wished))]
+        waiting += [(name, "MXNet itself") for name in self.framework]
+        reached = bytearray(self.base)
+        while waiting:
+            name, reason = waiting.pop(0)
+            if name in kept:
+                continue
+            kept[name] = reason
+            functions = self.used(name, training=training)
+            before = bytes(reached)
+            self.code.reach(self.nodes_of(functions), cut=self.cut, seen=reached)
+            named = {self._operator_at(word) for one in functions for word in one.words}
+            for node in range(len(self.code.functions)):
+                if reached[node] and not before[node]:
+                    named |= self._names.get(node, frozenset())
+            waiting += [
+                (other, name) for other in sorted(one for one in named if one) if other not in kept
+            ]
+        for name in sorted(self.registry.operators):
+            # Whose code is all there, since others share it.
+            if name not in kept and all(
+                reached[node]
+                for node in self._nodes(one.called for one in self.used(name, training=training))
+            ):
+                kept[name] = "it shares all its code"
+        return Choice(kept=kept, reached=reached)
+
+    @property
+    def framework(self) -> list[str]:
+        """The operators that MXNet uses by itself."""
+        names = load("mxnet.json")["framework"]
+        return sorted({self.registry.aliases[n] for n in names if n in self.registry.aliases})
