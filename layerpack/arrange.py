@@ -14,7 +14,7 @@ from layerpack.cache import Cache
 from layerpack.events import Events
 from layerpack.limits import this_machine
 from layerpack.passes.api import PassContext
-from layerpack.passes.paged import pack_for_recording, packing_inputs
+from layerpack.passes.paged import pack_for_recording, packing_inputs, run_operators
 from layerpack.payload import Payload
 from layerpack.recording import Recording
 from layerpack.workload import record, workloads_key
@@ -56,7 +56,11 @@ def current_recording(
     former = Recording.read(path)
     reason = "there is none"
     if former is not None:
-        reason = former.stale_reason(workloads_key(recipe, context.function), libraries)
+        reason = former.stale_reason(
+            workloads_key(recipe, context.function),
+            libraries,
+            operators=recipe.mxnet.operators == "recorded",
+        )
         if not reason:
             return Arranged(recording=former)
     if locked or (obstacle := _obstacle(context)):
@@ -75,6 +79,7 @@ def current_recording(
             libraries=libraries,
             scratch=scratch,
             provided=provided() if _uses_provided(context) else None,
+            operators_of=lambda probes: run_operators(payload, context, probes),
         )
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:

@@ -94,12 +94,28 @@ class PassRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PartRecord:
+    """A part of a library that the recipe may leave out: an operator or a kernel's variant.
+
+    `reason` says why it stays or goes. `code_bytes` are those of code, not compressed, that went
+    with it, or that would go if it were left out as well.
+    """
+
+    kind: Literal["operator", "variant"]
+    name: str
+    kept: bool
+    reason: str
+    code_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PagedRecord:
     """A library whose code is stored compressed within it, in bytes.
 
     `original_bytes`: before; `mapped_bytes`: still loaded as they are; `paged_bytes`: code that is
     brought in when it is touched, which takes `compressed_bytes` in the file; `hot_pages`: pages of
-    it that a workload touched, which lie together.
+    it that a workload touched, which lie together. `dropped_bytes` of code were left out, and
+    `parts` are what might be.
     """
 
     original_bytes: int
@@ -107,6 +123,8 @@ class PagedRecord:
     paged_bytes: int
     compressed_bytes: int
     hot_pages: int
+    dropped_bytes: int = 0
+    parts: tuple[PartRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,7 +253,10 @@ class FileInventory:
 def _with_paged(item: dict[str, Any]) -> dict[str, Any]:
     """A record's fields, with the record within it made."""
     paged = item["paged"]
-    return {**item, "paged": PagedRecord(**paged)} if paged else item
+    if not paged:
+        return item
+    parts = tuple(PartRecord(**part) for part in paged["parts"])
+    return {**item, "paged": PagedRecord(**{**paged, "parts": parts})}
 
 
 def _damaged(path: Path, detail: str) -> UsageError:

@@ -130,6 +130,7 @@ Pin = Annotated[str, AfterValidator(_pin)]
 Name = Annotated[str, AfterValidator(_name)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 Distribution = Annotated[str, AfterValidator(lambda value: str(canonicalize_name(value)))]
+OperatorName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 Size = Annotated[
     int,
     BeforeValidator(parse_size, json_schema_input_type=int | str),
@@ -312,6 +313,19 @@ class Cpu(_Model):
     that this machine's processor lacks is told."""
 
 
+class Mxnet(_Model):
+    """What of MXNet's library stays in the layers."""
+
+    operators: (
+        Literal["all", "recorded"] | Annotated[tuple[OperatorName, ...], Field(strict=False)]
+    ) = "all"
+    """`recorded` keeps what the workloads run, a list what it names; both keep what these
+    operators call for, what MXNet itself uses, and what symbol files in the assets name. The code
+    of the others is left out, and calling one raises an MXNetError that says so."""
+    training: bool = True
+    """Whether gradients of the operators that stay do so too; only asked where some go."""
+
+
 class Verify(_Model):
     """How the layers are proven to answer as the plain install does."""
 
@@ -365,12 +379,19 @@ class Recipe(_Model):
     strip: Strip = Strip()
     native: Native = Native()
     cpu: Cpu = Cpu()
+    mxnet: Mxnet = Mxnet()
     verify: Verify = Verify()
     passes: tuple[Annotated[str, AfterValidator(_own_pass)], ...] = Field(default=(), strict=False)
     """Passes of the recipe's own: `file.py:ClassName`, relative to the recipe."""
     layers: Layers = Layers()
 
     _path: Path = PrivateAttr(default=Path("recipe.yaml"))
+
+    @model_validator(mode="after")
+    def _records_operators(self) -> Self:
+        if self.mxnet.operators == "recorded" and not self.workloads:
+            raise ValueError("'mxnet.operators: recorded' needs 'workloads' to see what they run")
+        return self
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:

@@ -10,6 +10,7 @@ Format, version 2: JSON, `{"version": 2, "key": ..., "libraries": {SHA-256: {"pa
 "pages": "12-15 99 3"}}, "imported": {"python/numpy": "__init__ version"}}`. A library is named by
 the hash of what was packed; its pages stand in the order in which they were first touched,
 neighbours as ranges. Imported modules are those with a source, by their folders in the layers.
+Where a recipe keeps what its workloads run, `"operators": "FullyConnected softmax"` follows.
 """
 
 from __future__ import annotations
@@ -41,23 +42,28 @@ class LibraryRecord:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
     """The touched pages by the SHA-256 of what was packed, and the sources of imported modules by
-    their paths in the layers; `key` is that of the workloads and of the function that ran."""
+    their paths in the layers; `operators` are those of MXNet that ran, None where that was not
+    asked; `key` is that of the workloads and of the function that ran."""
 
     key: str
     libraries: Mapping[str, LibraryRecord]
     imported: frozenset[str] = frozenset()
+    operators: frozenset[str] | None = None
 
     @property
     def pages(self) -> dict[str, tuple[int, ...]]:
         """The pages alone."""
         return {digest: record.pages for digest, record in self.libraries.items()}
 
-    def stale_reason(self, key: str, libraries: Iterable[str]) -> str:
-        """Why it does not hold for these workloads and libraries; empty where it does."""
+    def stale_reason(self, key: str, libraries: Iterable[str], *, operators: bool = False) -> str:
+        """Why it does not hold for these workloads and libraries, or does not tell the `operators`
+        that are asked for; empty where it does."""
         if self.key != key:
             return "the function or a workload has changed"
         if set(self.libraries) != set(libraries):
             return "the libraries have changed"
+        if operators and self.operators is None:
+            return "it does not tell which operators run"
         return ""
 
     def write(self, path: Path) -> None:
@@ -81,8 +87,14 @@ class Recording:
         ]
         return (
             f'{{\n  "version": {_VERSION},\n  "key": {json.dumps(self.key)},\n'
-            f'  "libraries": {_block(rows)},\n  "imported": {_block(modules)}\n}}\n'
+            f'  "libraries": {_block(rows)},\n  "imported": {_block(modules)}'
+            f"{self._operators()}\n}}\n"
         )
+
+    def _operators(self) -> str:
+        if self.operators is None:
+            return ""
+        return f',\n  "operators": {json.dumps(" ".join(sorted(self.operators)))}'
 
     @classmethod
     def read(cls, path: Path) -> Recording | None:
@@ -113,6 +125,9 @@ class Recording:
                         for folder, names in value["imported"].items()
                         for name in names.split()
                     ),
+                    operators=frozenset(value["operators"].split())
+                    if "operators" in value
+                    else None,
                 )
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise _broken(path, f"{type(error).__name__}: {error}") from None

@@ -201,7 +201,12 @@ class Stages:
         if arranged.recording is None:
             return context
         recording = arranged.recording
-        return replace(context, recordings=recording.pages, imported=recording.imported)
+        return replace(
+            context,
+            recordings=recording.pages,
+            imported=recording.imported,
+            operators=recording.operators,
+        )
 
     def _provided(self) -> Path | None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,8 @@ from layerpack.units import key_of, sha256_file
 _WORKER: Final = Path(__file__).with_name("workload_worker.py")
 #: The pager writes the pages that it brings in to the file that this variable names.
 _TRACE: Final = "LAYERPACK_TRACE"
+#: What stands before the address of a probe in a trace.
+_PROBE: Final = "@"
 #: Lambda's longest timeout is 15 minutes; a first answer that takes so long is no use anywhere.
 _SECONDS: Final = 300
 #: The most that a function can have: what it does with less is nothing for a recording.
@@ -65,17 +67,20 @@ def record(
     libraries: Mapping[str, str],
     scratch: Path,
     provided: Path | None = None,
+    operators_of: Callable[[Mapping[str, set[int]]], frozenset[str] | None] = lambda probes: None,
 ) -> tuple[Recording, tuple[Outcome, ...]]:
     """Run every workload once, and record which pages of the paged libraries they touch, and which
     modules they import.
 
     `payload` holds the packed libraries; `libraries` maps the SHA-256 of what each was packed from
-    to its path in the layers; `provided` holds the packages that the runtime brings. `scratch` is
-    an empty folder. A workload that fails is an outcome with an error, and what it touched until
-    then counts. Where the recipe names levels of the processor, it runs once for each that this
-    machine has, and what they touch counts together.
+    to its path in the layers; `provided` holds the packages that the runtime brings; `operators_of`
+    tells what ran by the probes of each library that were reached. `scratch` is an empty folder. A
+    workload that fails is an outcome with an error, and what it touched until then counts. Where
+    the recipe names levels of the processor, it runs once for each that this machine has, and what
+    they touch counts together.
     """
     touched: dict[str, dict[int, None]] = {}
+    probes: dict[str, set[int]] = {}
     imported: set[str] = set()
     outcomes: list[Outcome] = []
     paths = [entry.source for entry in payload if is_library_name(entry.path)]
@@ -96,12 +101,17 @@ def record(
         imported.update(ended.imported)
         for digest, pages in _read_trace(trace).items():
             touched.setdefault(digest, {}).update(dict.fromkeys(pages))
+        for digest, addresses in _read_trace(trace, _PROBE).items():
+            probes.setdefault(digest, set()).update(addresses)
     records = {
         digest: LibraryRecord(path=path, pages=tuple(touched.get(digest, ())))
         for digest, path in libraries.items()
     }
     recording = Recording(
-        key=workloads_key(recipe, function), libraries=records, imported=frozenset(imported)
+        key=workloads_key(recipe, function),
+        libraries=records,
+        imported=frozenset(imported),
+        operators=operators_of(probes),
     )
     return recording, tuple(outcomes)
 
@@ -189,17 +199,18 @@ def _processor_settings() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _read_trace(path: Path) -> dict[str, list[int]]:
-    """The pages by library, each once, in the order in which they were first touched.
+def _read_trace(path: Path, mark: str = "") -> dict[str, list[int]]:
+    """The numbers with that mark by library, each once, in the order in which they came.
 
-    A line is a library's SHA-256 and a page's number; a line that a killed process cut is left
-    out.
+    A line is a library's SHA-256 and a page's number, or `@` and a probe's address; a line that a
+    killed process cut is left out.
     """
     pages: dict[str, dict[int, None]] = {}
     if not path.exists():
         return {}
     for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        digest, _, page = line.partition(" ")
-        if len(digest) == 64 and page.isdigit():
-            pages.setdefault(digest, {})[int(page)] = None
+        digest, _, word = line.partition(" ")
+        number = word.removeprefix(mark)
+        if len(digest) == 64 and word.startswith(mark) and number.isdigit():
+            pages.setdefault(digest, {})[int(number)] = None
     return {digest: list(found) for digest, found in pages.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -29,6 +29,8 @@ from layerpack.elf.tables import SHN_LORESERVE, Memory, read_tables
 CODE_VERSION: Final = 1
 _LONGEST_TABLE: Final = 1 << 16
 _LONGEST_TEXT: Final = 512
+#: Functions between two times that progress is told.
+_STEP: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +54,11 @@ class Code:
     unwinding table has.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> None:
         """Read a library. Raises ElfError where its functions or tables cannot be told."""
+        self._progress = progress
         self.view = map_file(path)
         self.source: SharedObject = read(self.view)
         self.image = Image(self.view, self.source.loads)
@@ -107,6 +112,8 @@ class Code:
         #: (function, address, kind) of what is not code.
         outside: list[tuple[int, int, int]] = []
         for number, one in enumerate(self.functions):
+            if number % _STEP == 0:
+                self._progress(number, len(self.functions))
             data = bytes(self.image.bytes_at(one.start, one.size))
             for target, kind in set(references(data, one.start)):
                 if one.start <= target < one.end:

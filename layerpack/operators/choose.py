@@ -34,8 +34,8 @@ class UnsureError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """`kept` operators, each with why: empty for one that was wished, else the operator or the part
-    of MXNet that calls for it. `reached` marks the nodes of the code that stay."""
+    """`kept` operators, each with why: empty for one that was wished. `reached` marks the nodes of
+    the code that stay."""
 
     kept: Mapping[str, str]
     reached: bytearray
@@ -171,32 +171,43 @@ class Operators:
     def choose(self, wished: Iterable[str], *, training: bool) -> Choice:
         """Keep the `wished` operators (by their own names), and what they call for."""
         kept: dict[str, str] = {}
-        waiting = [(name, "") for name in sorted(set(wished))]
-        waiting += [(name, "MXNet itself") for name in self.framework]
         reached = bytearray(self.base)
-        while waiting:
-            name, reason = waiting.pop(0)
+        waiting = [(name, "") for name in sorted(set(wished))]
+        waiting += [(name, "MXNet itself uses it") for name in self.framework]
+        self._keep(waiting, kept, reached, training)
+        for name in sorted(set(self.functions) - kept.keys()):
+            # Whose code is all there, since others share it.
+            used = self.used(name, training=training)
+            if all(reached[node] for node in self._nodes(one.called for one in used)):
+                kept[name] = "its code is shared with what stays"
+        return Choice(kept=kept, reached=reached)
+
+    def with_one_more(self, choice: Choice, name: str, *, training: bool) -> list[int]:
+        """The nodes that keeping another operator would add to a choice."""
+        return self._keep([(name, "")], dict(choice.kept), bytearray(choice.reached), training)
+
+    def _keep(
+        self,
+        waiting: list[tuple[str, str]],
+        kept: dict[str, str],
+        reached: bytearray,
+        training: bool,
+    ) -> list[int]:
+        """Add the `waiting` operators, with why, and what they call for; gives the new nodes."""
+        new: list[int] = []
+        for name, reason in waiting:
             if name in kept:
                 continue
             kept[name] = reason
-            functions = self.used(name, training=training)
-            before = bytes(reached)
-            self.code.reach(self.nodes_of(functions), cut=self.cut, seen=reached)
-            named = {self._operator_at(word) for one in functions for word in one.words}
-            for node in range(len(self.code.functions)):
-                if reached[node] and not before[node]:
-                    named |= self._names.get(node, frozenset())
-            waiting += [
-                (other, name) for other in sorted(one for one in named if one) if other not in kept
-            ]
-        for name in sorted(self.registry.operators):
-            # Whose code is all there, since others share it.
-            if name not in kept and all(
-                reached[node]
-                for node in self._nodes(one.called for one in self.used(name, training=training))
-            ):
-                kept[name] = "it shares all its code"
-        return Choice(kept=kept, reached=reached)
+            used = self.used(name, training=training)
+            nodes = self.code.reached_from(self.nodes_of(used), cut=self.cut, seen=reached)
+            named = {self._operator_at(word) for one in used for word in one.words}
+            for node in nodes:
+                named |= self._names.get(node, frozenset())
+            # It grows while it is walked.
+            waiting += [(one, f"{name} calls for it") for one in sorted(filter(None, named))]
+            new += nodes
+        return new
 
     @property
     def framework(self) -> list[str]:

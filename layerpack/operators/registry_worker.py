@@ -127,10 +127,12 @@ def _operators(library: Library) -> "tuple[dict[str, int], dict[str, str]]":
         # The first one registers those of the older kind.
         if getattr(library.handle, function)(ctypes.byref(count), ctypes.byref(names)) != 0:
             raise UnknownError("it does not list its operators")
-    operators, aliases = {}, {}
+    operators: dict[str, int] = {}
+    aliases: dict[str, str] = {}
     for name in sorted(names[number].decode() for number in range(count.value)):
         handle = ctypes.c_void_p()
-        if library.handle.NNGetOpHandle(name.encode(), ctypes.byref(handle)) != 0:
+        failed = library.handle.NNGetOpHandle(name.encode(), ctypes.byref(handle))
+        if failed or not handle.value:
             raise UnknownError(f"it does not give the operator {name}")
         own = library.text(handle.value)
         operators[own] = handle.value
@@ -172,7 +174,8 @@ def _maps(library: Library) -> "dict[str, tuple[int, int]]":
             _, attribute = library.words(holder, 2)
             if library.text(attribute) != key.decode():
                 raise UnknownError(f"the attribute {key.decode()} has an unknown layout")
-            found[key.decode()] = library.words(attribute + _WORD, 2)
+            begin, end = library.words(attribute + _WORD, 2)
+            found[key.decode()] = begin, end
     if not {"FCompute<cpu>", "FInferShape", "FGradient", "TIsBackward"} <= set(found):
         raise UnknownError("its operators lack attributes")
     return found
@@ -192,8 +195,8 @@ def describe(path: str) -> "dict[str, object]":
     library = Library(path)
     operators, aliases = _operators(library)
     numbers = _numbers(library, operators)
-    described = {name: {} for name in operators}
-    backward = []
+    described: dict[str, dict[str, list[list[int]]]] = {name: {} for name in operators}
+    backward: list[str] = []
     for key, (begin, end) in _maps(library).items():
         if key == "TIsBackward":
             # A bool and an int each.
@@ -203,9 +206,9 @@ def describe(path: str) -> "dict[str, object]":
             if (end - begin) % _ATTRIBUTE:
                 raise UnknownError(f"the attribute {key} has an unknown layout")
             for number in range((end - begin) // _ATTRIBUTE):
-                found = _function(library, begin + number * _ATTRIBUTE)
-                if found:
-                    described[numbers[number]].setdefault(key, []).append(found)
+                function = _function(library, begin + number * _ATTRIBUTE)
+                if function:
+                    described[numbers[number]].setdefault(key, []).append(function)
     for name, found in _own_functions(library, operators).items():
         described[name]["own"] = found
     return {

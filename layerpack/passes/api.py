@@ -93,7 +93,8 @@ class PassContext:
     None where there is none on this machine. `function`: the function package's files.
     `recordings`: the pages of a library that the
     recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`);
-    `imported`: the sources of the modules that they import, by their paths.
+    `imported`: the sources of the modules that they import, by their paths; `operators`: those of
+    MXNet that they run, None where that is not known.
     `progress(done, total)` may be called at any time, and `warn` with what the user should know.
     """
 
@@ -105,6 +106,7 @@ class PassContext:
     function: tuple[FileEntry, ...] = ()
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     imported: frozenset[str] = frozenset()
+    operators: frozenset[str] | None = None
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
     warn: Callable[[str], None] = field(default=lambda text: None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -21,6 +22,7 @@ from layerpack.passes.paged_jobs import PackJob, bind, run
 from layerpack.passes.paged_names import UnknownNamesError, kept_names
 from layerpack.passes.paged_paths import SearchPaths
 from layerpack.passes.patterns import matcher
+from layerpack.passes.reductions import Reductions
 from layerpack.passes.runner import applied
 from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload, is_library_name
 from layerpack.recipe import Recipe
@@ -71,7 +73,24 @@ def pack_for_recording(payload: Payload, context: PassContext) -> Payload:
     those that the pass gets; the same payload comes back where it would pack nothing.
     """
     plain = replace(context, recordings={})
-    return applied(payload, list(_plan(payload, plain, _RECORDING_LEVEL)))
+    return applied(payload, list(_plan(payload, plain, _RECORDING_LEVEL, recording=True)))
+
+
+def run_operators(
+    payload: Payload, context: PassContext, probes: Mapping[str, set[int]]
+) -> frozenset[str] | None:
+    """MXNet's operators that ran, by the probes that a recording reached; None where it had none.
+
+    `probes` are addresses by the SHA-256 of what was packed.
+    """
+    if context.recipe.mxnet.operators != "recorded":
+        return None
+    paths = packing_inputs(payload, context)
+    reductions = Reductions(payload, context, lambda: _bound_names(payload, context)[0])
+    found: set[str] = set()
+    for digest, addresses in probes.items():
+        found |= reductions.run_operators(payload[paths[digest]], addresses)
+    return frozenset(found)
 
 
 def pager_licences(payload: Payload) -> dict[str, tuple[FileEntry, ...]]:
@@ -89,37 +108,53 @@ def packing_inputs(payload: Payload, context: PassContext) -> dict[str, str]:
     Binds references where that is not done, and packs nothing. Libraries that the packer then
     refuses are among them; none where the pass would leave all as they are.
     """
-    if _fits(payload, context):
-        return {}
     chosen, _ = _chosen(payload, context)
-    jobs, _ = _jobs(payload, chosen, context, _RECORDING_LEVEL, SearchPaths(payload))
+    jobs, _ = _jobs(payload, chosen, context, _RECORDING_LEVEL, recording=True)
     bind(jobs, context)
     return {digest: job.path for job in jobs if (digest := job.packs()) is not None}
 
 
-def _plan(payload: Payload, context: PassContext, level: int) -> Iterator[Edit]:
+def _plan(
+    payload: Payload, context: PassContext, level: int, *, recording: bool = False
+) -> Iterator[Edit]:
     chosen, left = _chosen(payload, context)
-    if _fits(payload, context):
-        for entry in chosen:
-            yield Keep(path=entry.path, reason="stays as it is: the layers fit (native.store)")
-        return
-    if not chosen:
-        yield from left
+    jobs, unbound = _jobs(payload, chosen, context, level, recording=recording)
+    if not jobs:
+        yield from [] if _fits(payload, context) else left
+        yield from _as_they_are(chosen, jobs)
         return
     # First: an hour's packing would be in vain without it.
     pager = pager_file(context.profile.machine)
-    paths = SearchPaths(payload)
-    jobs, unbound = _jobs(payload, chosen, context, level, paths)
     run(jobs, context)
     reason = "its code is stored compressed, and paged in when it is touched"
-    if context.recipe.native.store == "auto":
+    if _fits(payload, context):
+        reason += ", as the recipe leaves some of it out"
+    elif context.recipe.native.store == "auto":
         reason += ": the layers would not fit otherwise"
     reason += unbound
+    left += _as_they_are(chosen, jobs)
     edits = [*left, *_with_pager([job.edit(reason) for job in jobs], pager)]
+    _warn_of_whole_ones(jobs, edits, context)
     if any(isinstance(edit, Rewrite) for edit in edits):
         wished = {edit.path for edit in left}
+        paths = SearchPaths(payload)
         edits = list(guarded([*edits, *_unnamed(payload)], payload, context, paths, wished))
     yield from edits
+
+
+def _as_they_are(chosen: list[FileEntry], jobs: list[PackJob]) -> list[Edit]:
+    """Keep for libraries that could be packed, and are not to be."""
+    packed = {job.path for job in jobs}
+    why = "stays as it is: the layers fit (native.store)"
+    return [Keep(path=entry.path, reason=why) for entry in chosen if entry.path not in packed]
+
+
+def _warn_of_whole_ones(jobs: list[PackJob], edits: list[Edit], context: PassContext) -> None:
+    """Tell where nothing is left out of a library, though the recipe asks for it."""
+    kept = {edit.path: edit.reason for edit in edits if isinstance(edit, Keep)}
+    for job in jobs:
+        if job.drops and job.path in kept:
+            context.warn(f"{job.path}: nothing is left out of it, as it stays: {kept[job.path]}")
 
 
 def _jobs(
@@ -127,25 +162,46 @@ def _jobs(
     chosen: list[FileEntry],
     context: PassContext,
     level: int,
-    paths: SearchPaths,
+    *,
+    recording: bool,
 ) -> tuple[list[PackJob], str]:
-    """The jobs, and what is to be told beside each one's reason."""
-    names, unbound = _bound_names(payload, context)
-    jobs = [
-        PackJob(
-            path=entry.path,
-            size=entry.size,
-            sha256=entry.sha256,
-            source=entry.source,
-            folder=context.cache / "paged",
-            keep=names.get(entry.path) if names is not None else None,
-            level=level,
-            runpath=paths.pager_folder(entry.path),
-            inherits_rpath=paths.inherits_rpath(entry.path),
-            recordings=dict(context.recordings),
+    """The jobs, and what is to be told beside each one's reason.
+
+    Where the layers fit, libraries that nothing is left out of stay as they are. For a `recording`
+    nothing is, and the libraries tell what of theirs runs.
+    """
+    fits = _fits(payload, context)
+    known = cache(lambda: _bound_names(payload, context))
+    reductions = Reductions(payload, context, lambda: known()[0])
+    if fits:
+        chosen = [entry for entry in chosen if reductions.concern(entry)]
+    if not chosen:
+        return [], ""
+    names, unbound = known()
+    paths = SearchPaths(payload)
+    jobs = []
+    for entry in chosen:
+        found = reductions.probing(entry) if recording else reductions.of(entry)
+        if found.reason:
+            context.warn(f"{entry.path}: nothing is left out of it: {found.reason}")
+        if fits and not found.drops:
+            continue
+        jobs.append(
+            PackJob(
+                path=entry.path,
+                size=entry.size,
+                sha256=entry.sha256,
+                source=entry.source,
+                folder=context.cache / "paged",
+                keep=names.get(entry.path) if names is not None else None,
+                level=level,
+                runpath=paths.pager_folder(entry.path),
+                inherits_rpath=paths.inherits_rpath(entry.path),
+                recordings=dict(context.recordings),
+                drops=found.drops,
+                parts=found.parts,
+            )
         )
-        for entry in chosen
-    ]
     return jobs, unbound
 
 

@@ -14,12 +14,14 @@ from typing import Any, Final
 
 from layerpack.elf import ElfError, Refusal
 from layerpack.elf.diet import DIET_VERSION, DietOptions, diet
+from layerpack.elf.drops import NO_DROPS, Drops
+from layerpack.elf.drops_json import to_json
 from layerpack.elf.index import pages_of
 from layerpack.elf.pack import PACK_VERSION, PackOptions, pack
 from layerpack.elf.ranges import pageable_ranges
 from layerpack.elf.rewrite import REWRITE_VERSION
 from layerpack.elf.windows import ZSTD
-from layerpack.manifest import PagedRecord
+from layerpack.manifest import PagedRecord, PartRecord
 from layerpack.passes.api import Edit, Keep, PassContext, Rewrite
 from layerpack.passes.kept import KeptFile
 from layerpack.units import key_of, sha256_bytes
@@ -27,7 +29,7 @@ from layerpack.workers import in_processes
 
 # Below this many bytes, starting processes costs more than they save.
 _WORTH_PROCESSES = 2 * 2**20
-_FIGURES: Final = ("mapped_bytes", "paged_bytes", "compressed_bytes", "hot_pages")
+_FIGURES: Final = ("mapped_bytes", "paged_bytes", "compressed_bytes", "hot_pages", "dropped_bytes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +38,8 @@ class PackJob:
 
     `keep`: the names in it that others look up, or None where it is not to be bound; `level` is
     zstd's; `runpath`: the pager's folder, from the library's; `inherits_rpath` as in PackOptions;
-    `recordings` as in PassContext; `threads` compress (which changes no byte).
+    `recordings` as in PassContext; `drops` are left out, and `parts` are told of; `threads`
+    compress (which changes no byte).
     """
 
     path: str
@@ -50,6 +53,8 @@ class PackJob:
     inherits_rpath: bool = False
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     threads: int = 1
+    drops: Drops = NO_DROPS
+    parts: tuple[PartRecord, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -90,7 +95,7 @@ class PackJob:
             path=self.path,
             source=packed.file,
             reason=reason,
-            paged=PagedRecord(original_bytes=self.size, **figures),
+            paged=PagedRecord(original_bytes=self.size, parts=self.parts, **figures),
         )
 
     @property
@@ -100,7 +105,8 @@ class PackJob:
     @property
     def _settings(self) -> tuple[Any, ...]:
         """What the result depends on, beside the bytes that it is made from."""
-        return self._name, self.level, self.runpath, self.inherits_rpath
+        gone = key_of(to_json(self.drops)) if self.drops else ""
+        return self._name, self.level, self.runpath, self.inherits_rpath, gone
 
     def _kept_names(self) -> str:
         """A digest of `keep`; names need not be UTF-8."""
@@ -153,6 +159,7 @@ class PackJob:
             pager_runpath=self.runpath,
             inherits_rpath=self.inherits_rpath,
             threads=self.threads,
+            drops=self.drops,
         )
         result = pack(source, made, options)
         if isinstance(result, Refusal):

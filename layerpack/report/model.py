@@ -35,6 +35,7 @@ _PAGED_SUMS = (
     "paged_bytes",
     "compressed_bytes",
     "hot_pages",
+    "dropped_bytes",
     "size",
 )
 
@@ -97,7 +98,8 @@ class PagedSize:
     """A library whose code is stored compressed, or all of them, in bytes.
 
     `original_bytes`: before; `mapped_bytes`: loaded as they are; `paged_bytes`: code, which takes
-    `compressed_bytes`; `hot_pages` of it a workload touched; `size`: the file as packed.
+    `compressed_bytes`; `hot_pages` of it a workload touched; `dropped_bytes` of code were left out;
+    `size`: the file as packed.
     """
 
     path: str
@@ -107,6 +109,7 @@ class PagedSize:
     paged_bytes: int
     compressed_bytes: int
     hot_pages: int
+    dropped_bytes: int
     size: int
 
     @property
@@ -316,7 +319,10 @@ def _zip(
 def _paged(inventory: FileInventory) -> tuple[PagedSize, ...]:
     found = [
         PagedSize(
-            path=file.path, distribution=file.distribution, size=file.size, **asdict(file.paged)
+            path=file.path,
+            distribution=file.distribution,
+            size=file.size,
+            **{name: getattr(file.paged, name) for name in _PAGED_SUMS if name != "size"},
         )
         for file in inventory.files
         if file.paged
