@@ -98,7 +98,7 @@ class PartRecord:
     """A part of a library that the recipe may leave out: an operator or a kernel's variant.
 
     `reason` says why it stays or goes. `code_bytes` are those of code, not compressed, that went
-    with it, or that would go if it were left out as well.
+    with it, or that would go if it were left out as well. `aliases` are its other names.
     """
 
     kind: Literal["operator", "variant"]
@@ -106,6 +106,7 @@ class PartRecord:
     kept: bool
     reason: str
     code_bytes: int
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,7 +256,9 @@ def _with_paged(item: dict[str, Any]) -> dict[str, Any]:
     paged = item["paged"]
     if not paged:
         return item
-    parts = tuple(PartRecord(**part) for part in paged["parts"])
+    parts = tuple(
+        PartRecord(**{**part, "aliases": tuple(part["aliases"])}) for part in paged["parts"]
+    )
     return {**item, "paged": PagedRecord(**{**paged, "parts": parts})}
 
 

@@ -195,7 +195,9 @@ def _file(
 
 
 def _remark(remark: Remark) -> RemarkRecord:
-    return RemarkRecord(**{field.name: getattr(remark, field.name) for field in fields(remark)})
+    record = RemarkRecord(**{field.name: getattr(remark, field.name) for field in fields(remark)})
+    # The file's own record has them.
+    return replace(record, paged=replace(record.paged, parts=())) if record.paged else record
 
 
 def _manifest(

@@ -16,9 +16,16 @@ from layerpack.cli.options import Format
 from layerpack.errors import LimitError
 from layerpack.lock import Lock
 from layerpack.passes.api import Pass
-from layerpack.report import json_, terminal, terminal_diff, terminal_explain
+from layerpack.report import (
+    json_,
+    terminal,
+    terminal_diff,
+    terminal_explain,
+    terminal_parts_explained,
+)
 from layerpack.report.diff import ReportDiff
 from layerpack.report.explain import Explanation
+from layerpack.report.explain_parts import PartsExplanation
 from layerpack.report.model import SizeReport, limit_error
 
 if TYPE_CHECKING:
@@ -55,6 +62,14 @@ def print_report(report: SizeReport, format_: Format) -> None:
     if error is not None:
         # The table ends with the advice; JSON readers get it in one place more, for people.
         raise error if format_ is Format.JSON else LimitError(error.message, _ADVICE_ABOVE)
+
+
+def print_parts_explanation(explanation: PartsExplanation, format_: Format) -> None:
+    """What operators or variants cost."""
+    if format_ is Format.JSON:
+        _out().write(json_.parts_json(explanation))
+    else:
+        terminal_parts_explained.print_parts(explanation, console())
 
 
 def print_proof(report: SizeReport, verified: Mapping[str, Any], format_: Format) -> None:

@@ -127,14 +127,17 @@ class Reductions:
             return {
                 "drops": to_json(drops(operators, choice, training=training)),
                 "parts": [
-                    asdict(_part(one)) for one in costs(operators, choice, asked, training=training)
+                    asdict(_part(one, registry))
+                    for one in costs(operators, choice, asked, training=training)
                 ],
             }
 
         value = self._kept("operators", self._identity(entry), asked, training, make=make)
         return Reduction(
             drops=from_json(value["drops"]),
-            parts=tuple(PartRecord(**part) for part in value["parts"]),
+            parts=tuple(
+                PartRecord(**{**part, "aliases": tuple(part["aliases"])}) for part in value["parts"]
+            ),
         )
 
     def _identity(self, entry: FileEntry) -> list[Any]:
@@ -191,13 +194,20 @@ class Reductions:
         return value
 
 
-def _part(cost: Cost) -> PartRecord:
+def _part(cost: Cost, registry: Registry) -> PartRecord:
     return PartRecord(
         kind="operator",
         name=cost.name,
         kept=cost.kept,
         reason=cost.reason,
         code_bytes=cost.code_bytes,
+        aliases=tuple(
+            sorted(
+                alias
+                for alias, name in registry.aliases.items()
+                if name == cost.name and alias != name
+            )
+        ),
     )
 
 

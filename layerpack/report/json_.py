@@ -13,6 +13,7 @@ from typing import Any
 
 from layerpack.report.diff import ReportDiff
 from layerpack.report.explain import Explanation, FileExplanation
+from layerpack.report.explain_parts import PartsExplanation
 from layerpack.report.limit_use import LimitUse
 from layerpack.report.model import PagedSize, SizeReport
 
@@ -65,6 +66,11 @@ def explanation_json(explanation: Explanation) -> str:
     """
     of = "file" if isinstance(explanation, FileExplanation) else "group"
     return _document("explanation", {"of": of} | asdict(explanation))
+
+
+def parts_json(explanation: PartsExplanation) -> str:
+    """What operators or variants cost: PartsExplanation's fields with `of` = its kind."""
+    return _document("explanation", {"of": explanation.kind} | asdict(explanation))
 
 
 def _limit(use: LimitUse) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from layerpack.errors import LimitError
 from layerpack.manifest import (
@@ -94,6 +94,18 @@ class PassSize:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """How many operators or variants (`kind`) of a library stay and how many go, and the bytes of
+    code, not compressed, that are left out of it in all."""
+
+    path: str
+    kind: str
+    kept: int
+    gone: int
+    dropped_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PagedSize:
     """A library whose code is stored compressed, or all of them, in bytes.
 
@@ -150,6 +162,7 @@ class SizeReport:
     distributions: tuple[DistributionSize, ...]
     passes: tuple[PassSize, ...]
     paged: tuple[PagedSize, ...]
+    left_out: tuple[LeftOut, ...]
     largest: tuple[FileRecord, ...]
     remarks: tuple[RemarkGroup, ...]
     advice: tuple[Advice, ...]
@@ -244,6 +257,7 @@ def size_report(
             for item in manifest.passes
         ),
         paged=_paged(inventory),
+        left_out=tuple(_left_out(inventory)),
         largest=tuple(files[:largest]),
         remarks=group_remarks(inventory.remarks),
         advice=advise(manifest, inventory, (use for use in uses if use.excess)),
@@ -314,6 +328,20 @@ def _zip(
         limit=limit,
         distributions=distributions,
     )
+
+
+def _left_out(inventory: FileInventory) -> Iterator[LeftOut]:
+    for file in inventory.files:
+        parts = file.paged.parts if file.paged else ()
+        for kind in sorted({part.kind for part in parts}):
+            kept = [part.kept for part in parts if part.kind == kind]
+            yield LeftOut(
+                path=file.path,
+                kind=kind,
+                kept=sum(kept),
+                gone=len(kept) - sum(kept),
+                dropped_bytes=file.paged.dropped_bytes if file.paged else 0,
+            )
 
 
 def _paged(inventory: FileInventory) -> tuple[PagedSize, ...]:

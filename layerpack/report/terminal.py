@@ -42,6 +42,7 @@ def print_size_report(report: SizeReport, console: Console) -> None:
             )
         parts.print_table(table, console)
     _paged(report, console)
+    _left_out(report, console)
     if report.largest:
         table = parts.new_table("Largest files", ">Zipped", ">Unzipped")
         for file in report.largest:
@@ -178,6 +179,21 @@ def _paged(report: SizeReport, console: Console) -> None:
             human_size(item.mapped_bytes),
             human_size(item.compressed_bytes),
             parts.percent(item.ratio),
+        )
+    parts.print_table(table, console)
+
+
+def _left_out(report: SizeReport, console: Console) -> None:
+    if not report.left_out:
+        return
+    table = parts.new_table("Left out of", "What", ">Stay", ">Go", ">Code")
+    for item in report.left_out:
+        table.add_row(
+            parts.tail(item.path, parts.room_beside(console, 39)),
+            f"{item.kind}s",
+            f"{item.kept:,}",
+            f"{item.gone:,}",
+            f"-{human_size(item.dropped_bytes)}",
         )
     parts.print_table(table, console)
 
