@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Final
@@ -35,10 +35,11 @@ class UnsureError(Exception):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """`kept` operators, each with why: empty for one that was wished. `reached` marks the nodes of
-    the code that stay."""
+    the code that stay. Without `training` gradients can be planned, and not computed."""
 
     kept: Mapping[str, str]
     reached: bytearray
+    training: bool
 
 
 class Operators:
@@ -158,56 +159,52 @@ class Operators:
         """The nodes that are reached without any operator."""
         return self.code.reach(self._roots, cut=self.cut)
 
-    def used(self, name: str, *, training: bool) -> tuple[Registered, ...]:
-        """The functions of an operator that stay with it."""
-        functions = self.functions[name]
-        return tuple(one for one in functions if training or not one.is_gradient)
-
     def nodes_of(self, functions: Iterable[Registered]) -> Iterator[int]:
         """The nodes that functions are, or name in their objects."""
         for one in functions:
             yield from self._nodes((one.called, one.invoker, *one.words))
 
     def choose(self, wished: Iterable[str], *, training: bool) -> Choice:
-        """Keep the `wished` operators (by their own names), and what they call for."""
-        kept: dict[str, str] = {}
-        reached = bytearray(self.base)
+        """Keep the `wished` operators (by their own names), and what they call for.
+
+        Without `training` what makes their gradients stays, since MXNet plans those for every
+        hybridised block, but the operators that gradients are made of go.
+        """
+        choice = Choice(kept={}, reached=bytearray(self.base), training=training)
         waiting = [(name, "") for name in sorted(set(wished))]
         waiting += [(name, "MXNet itself uses it") for name in self.framework]
-        self._keep(waiting, kept, reached, training)
-        for name in sorted(set(self.functions) - kept.keys()):
-            # Whose code is all there, since others share it.
-            used = self.used(name, training=training)
-            if all(reached[node] for node in self._nodes(one.called for one in used)):
-                kept[name] = "its code is shared with what stays"
-        return Choice(kept=kept, reached=reached)
+        choice = self._with(choice, waiting)
+        # Whose code is all there, since others share it.
+        shared = {
+            name: "its code is shared with what stays"
+            for name, functions in sorted(self.functions.items())
+            if name not in choice.kept
+            and all(choice.reached[node] for node in self._nodes(one.called for one in functions))
+        }
+        return replace(choice, kept={**choice.kept, **shared})
 
-    def with_one_more(self, choice: Choice, name: str, *, training: bool) -> list[int]:
-        """The nodes that keeping another operator would add to a choice."""
-        return self._keep([(name, "")], dict(choice.kept), bytearray(choice.reached), training)
+    def with_one_more(self, choice: Choice, name: str) -> Choice:
+        """The choice that keeps another operator as well, and what it calls for."""
+        return self._with(choice, [(name, "")])
 
-    def _keep(
-        self,
-        waiting: list[tuple[str, str]],
-        kept: dict[str, str],
-        reached: bytearray,
-        training: bool,
-    ) -> list[int]:
-        """Add the `waiting` operators, with why, and what they call for; gives the new nodes."""
-        new: list[int] = []
+    def _with(self, choice: Choice, waiting: list[tuple[str, str]]) -> Choice:
+        kept, reached = dict(choice.kept), bytearray(choice.reached)
+        gradients: list[Registered] = []
         for name, reason in waiting:
             if name in kept:
                 continue
             kept[name] = reason
-            used = self.used(name, training=training)
-            nodes = self.code.reached_from(self.nodes_of(used), cut=self.cut, seen=reached)
-            named = {self._operator_at(word) for one in used for word in one.words}
+            followed = [x for x in self.functions[name] if choice.training or not x.is_gradient]
+            gradients += [x for x in self.functions[name] if x not in followed]
+            nodes = self.code.reached_from(self.nodes_of(followed), cut=self.cut, seen=reached)
+            named = {self._operator_at(word) for one in followed for word in one.words}
             for node in nodes:
                 named |= self._names.get(node, frozenset())
             # It grows while it is walked.
             waiting += [(one, f"{name} calls for it") for one in sorted(filter(None, named))]
-            new += nodes
-        return new
+        # Last: what they reach, and others do as well, has been seen with the names in it by now.
+        self.code.reach(self.nodes_of(gradients), cut=self.cut, seen=reached)
+        return replace(choice, kept=kept, reached=reached)
 
     @property
     def framework(self) -> list[str]:

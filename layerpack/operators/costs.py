@@ -19,36 +19,40 @@ class Cost:
     code_bytes: int
 
 
-def costs(
-    operators: Operators, choice: Choice, wished: Mapping[str, str], *, training: bool
-) -> Iterator[Cost]:
+def costs(operators: Operators, choice: Choice, wished: Mapping[str, str]) -> Iterator[Cost]:
     """Every operator, by name. `wished` says of each that was asked for, by whom."""
     for name in sorted(operators.functions):
         if name in choice.kept:
-            yield Cost(
-                name=name,
-                kept=True,
-                reason=choice.kept[name] or wished[name],
-                code_bytes=_size(operators, _alone(operators, choice, name, training=training)),
-            )
+            reason = choice.kept[name] or wished[name]
+            nodes = _alone(operators, choice, name)
         else:
-            added = operators.with_one_more(choice, name, training=training)
-            yield Cost(
-                name=name,
-                kept=False,
-                reason="nothing asks for it",
-                code_bytes=_size(operators, added),
-            )
+            reason = "nothing asks for it"
+            added = operators.with_one_more(choice, name).reached
+            nodes = _more(added, choice.reached)
+        yield Cost(
+            name=name, kept=name in choice.kept, reason=reason, code_bytes=_size(operators, nodes)
+        )
 
 
-def _alone(operators: Operators, choice: Choice, name: str, *, training: bool) -> Iterator[int]:
+def _alone(operators: Operators, choice: Choice, name: str) -> Iterator[int]:
     """The nodes that nothing but one operator reaches."""
     seen = bytearray(operators.base)
     for other in choice.kept:
         if other != name:
-            nodes = operators.nodes_of(operators.used(other, training=training))
+            nodes = operators.nodes_of(operators.functions[other])
             operators.code.reach(nodes, cut=operators.cut, seen=seen)
-    return (node for node in range(operators.code.size) if choice.reached[node] > seen[node])
+    return _more(choice.reached, seen)
+
+
+def _more(marks: bytearray, others: bytearray) -> Iterator[int]:
+    """The nodes that the first marks alone."""
+    # Compared as numbers: only few differ, and those are looked for.
+    difference = int.from_bytes(marks, "little") & ~int.from_bytes(others, "little")
+    raw = difference.to_bytes(len(marks), "little")
+    at = raw.find(1)
+    while at >= 0:
+        yield at
+        at = raw.find(1, at + 1)
 
 
 def _size(operators: Operators, nodes: Iterable[int]) -> int:

@@ -34,7 +34,7 @@ from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload
 from layerpack.units import key_of, write_text
 
 #: Part of the keys of what is kept: another number means that other code may go.
-REDUCTIONS_VERSION: Final = 2
+REDUCTIONS_VERSION: Final = 3
 _MXNET: Final = "libmxnet.so"
 
 
@@ -125,11 +125,8 @@ class Reductions:
             operators = self._read(entry, registry)
             choice = operators.choose(asked, training=training)
             return {
-                "drops": to_json(drops(operators, choice, training=training)),
-                "parts": [
-                    asdict(_part(one, registry))
-                    for one in costs(operators, choice, asked, training=training)
-                ],
+                "drops": to_json(drops(operators, choice)),
+                "parts": [asdict(_part(one, registry)) for one in costs(operators, choice, asked)],
             }
 
         value = self._kept("operators", self._identity(entry), asked, training, make=make)
