@@ -203,8 +203,24 @@ class Operators:
             # It grows while it is walked.
             waiting += [(one, f"{name} calls for it") for one in sorted(filter(None, named))]
         # Last: what they reach, and others do as well, has been seen with the names in it by now.
-        self.code.reach(self.nodes_of(gradients), cut=self.cut, seen=reached)
+        self._plan(gradients, reached)
         return replace(choice, kept=kept, reached=reached)
+
+    def _plan(self, gradients: list[Registered], reached: bytearray) -> None:
+        """Keep what makes the nodes of gradients, and describes them, but not their work."""
+        nodes = self.code.reached_from(
+            self.nodes_of(gradients), cut=self.cut, seen=bytearray(self.base)
+        )
+        named = {self._operator_at(word) for one in gradients for word in one.words}
+        for node in nodes:
+            named |= self._names.get(node, frozenset())
+        described = [
+            one
+            for name in sorted(filter(None, named))
+            for one in self.functions[name]
+            if not one.does_work
+        ]
+        self.code.reach(self.nodes_of([*gradients, *described]), cut=self.cut, seen=reached)
 
     @property
     def framework(self) -> list[str]:
