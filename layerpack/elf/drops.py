@@ -65,7 +65,8 @@ class Drops:
     the library's own way to std::__throw_logic_error (its PLT entry), 0 where there are no
     `entries`. `needs` is the level of processor (`avx2`) without which the library must not start,
     empty for any; `needs_hint` says what to do then. `probes` are addresses of instructions that
-    a recording tells of when they run (x86_64 only).
+    a recording tells of when they run (x86_64 only). `cleared` are extents, (start, end), that are
+    filled with zeroes, as nothing reads them any more.
     """
 
     dropped: tuple[Dropped, ...] = ()
@@ -75,6 +76,7 @@ class Drops:
     needs: str = ""
     needs_hint: str = ""
     probes: tuple[int, ...] = ()
+    cleared: tuple[tuple[int, int], ...] = ()
 
     @property
     def size(self) -> int:
@@ -109,6 +111,7 @@ def merged(drops: Iterable[Drops]) -> Drops:
             needs=one.needs or result.needs,
             needs_hint=one.needs_hint or result.needs_hint,
             probes=result.probes + one.probes,
+            cleared=result.cleared + one.cleared,
         )
     return result
 
@@ -128,6 +131,9 @@ def overwritten(data: bytearray, image: Image, drops: Drops, machine: str) -> No
             raise ElfError(f"what would be left out at {one.start:#x} is no code")
         at = image.offset(one.start, size)
         data[at : at + size] = (filler * (size // len(filler) + 1))[:size]
+    for start, end in drops.cleared:
+        at = image.offset(start, end - start)
+        data[at : at + end - start] = bytes(end - start)
     for probe in drops.probes:
         data[image.offset(probe, 1)] = filler[0]
 

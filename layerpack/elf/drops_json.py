@@ -25,6 +25,7 @@ def to_json(drops: Drops) -> dict[str, Any]:
         "needs": drops.needs,
         "needs_hint": drops.needs_hint,
         "probes": list(drops.probes),
+        "cleared": [list(one) for one in drops.cleared],
         "texts": list(texts),
     }
 
@@ -53,4 +54,5 @@ def from_json(value: dict[str, Any]) -> Drops:
         needs=value["needs"],
         needs_hint=value["needs_hint"],
         probes=tuple(value["probes"]),
+        cleared=tuple((start, end) for start, end in value["cleared"]),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from layerpack.elf.drops import Dropped, Drops, Entry
+from layerpack.elf.unwinding import unwinding_of
 from layerpack.operators.choose import Choice, Operators, UnsureError
 from layerpack.operators.registry import Registered
 
@@ -61,6 +62,7 @@ def drops(operators: Operators, choice: Choice) -> Drops:
         dropped=tuple(dropped),
         entries=tuple(_entries(operators, gone, choice)),
         thrower=thrower,
+        cleared=unwinding_of(operators.code, (one.start for one in dropped)),
     )
 
 
