@@ -15,7 +15,7 @@ from layerpack.units import write_text
 
 SCHEMA_VERSION = 1
 #: That of `files.json`; 2 brought `paged`.
-INVENTORY_VERSION = 2
+INVENTORY_VERSION = 3
 
 #: Where a distribution comes from: `wheel`, `source` (built here), `asset`, or `system`.
 Kind = Literal["wheel", "source", "asset", "system"]

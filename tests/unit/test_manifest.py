@@ -17,6 +17,7 @@ from layerpack.manifest import (
     LimitsRecord,
     Manifest,
     PagedRecord,
+    PartRecord,
     PassRecord,
     RemarkRecord,
     SystemLibraryRecord,
@@ -75,8 +76,22 @@ MANIFEST = Manifest(
     tools={"layerpack": "0.1.0", "python": "3.12.1 cpython-312"},
     notes=("a note",),
 )
+PART = PartRecord(
+    kind="operator",
+    name="softmax",
+    kept=False,
+    reason="nothing asks for it",
+    code_bytes=7,
+    aliases=("_npx_softmax",),
+)
 PAGED = PagedRecord(
-    original_bytes=50, mapped_bytes=5, paged_bytes=44, compressed_bytes=11, hot_pages=2
+    original_bytes=50,
+    mapped_bytes=5,
+    paged_bytes=44,
+    compressed_bytes=11,
+    hot_pages=2,
+    dropped_bytes=7,
+    parts=(PART,),
 )
 INVENTORY = FileInventory(
     files=(
@@ -135,7 +150,7 @@ def test_an_inventory_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_an_inventory_has_the_figures_of_paged_libraries(tmp_path: Path) -> None:
     INVENTORY.write(tmp_path / "files.json")
     value = json.loads((tmp_path / "files.json").read_text())
-    assert value["schema_version"] == 2
+    assert value["schema_version"] == 3
     assert [item["paged"] for item in value["files"]] == [
         None,
         {
@@ -144,11 +159,22 @@ def test_an_inventory_has_the_figures_of_paged_libraries(tmp_path: Path) -> None
             "paged_bytes": 44,
             "compressed_bytes": 11,
             "hot_pages": 2,
+            "dropped_bytes": 7,
+            "parts": [
+                {
+                    "kind": "operator",
+                    "name": "softmax",
+                    "kept": False,
+                    "reason": "nothing asks for it",
+                    "code_bytes": 7,
+                    "aliases": ["_npx_softmax"],
+                }
+            ],
         },
     ]
     value["schema_version"] = 1
     (tmp_path / "files.json").write_text(json.dumps(value))
-    with pytest.raises(UsageError, match="has schema version 1, this layerpack reads 2"):
+    with pytest.raises(UsageError, match="has schema version 1, this layerpack reads 3"):
         FileInventory.read(tmp_path / "files.json")
 
 
@@ -244,7 +270,7 @@ def test_a_damaged_or_foreign_manifest_is_told(tmp_path: Path, text: str, expect
 
 def test_a_damaged_inventory_is_told(tmp_path: Path) -> None:
     path = tmp_path / "files.json"
-    path.write_text('{"schema_version": 2, "files": [{"path": "x"}], "remarks": []}')
+    path.write_text('{"schema_version": 3, "files": [{"path": "x"}], "remarks": []}')
     with pytest.raises(UsageError, match=r"files\.json is damaged"):
         FileInventory.read(path)
 
