@@ -302,6 +302,13 @@ class Native(_Model):
     unused."""
 
 
+class Mxnet(_Model):
+    """What is done to MXNet, where the layers hold it."""
+
+    wrappers: bool = True
+    """Its operators' Python functions are made once at build time, and not at every start."""
+
+
 class Cpu(_Model):
     """Levels of the processors that the function may meet."""
 
@@ -364,6 +371,7 @@ class Recipe(_Model):
     workloads: tuple[Workload, ...] = Field(default=(), strict=False)
     strip: Strip = Strip()
     native: Native = Native()
+    mxnet: Mxnet = Mxnet()
     cpu: Cpu = Cpu()
     verify: Verify = Verify()
     passes: tuple[Annotated[str, AfterValidator(_own_pass)], ...] = Field(default=(), strict=False)

@@ -15,6 +15,7 @@ from layerpack.passes.compile import Compile
 from layerpack.passes.docs import Docs
 from layerpack.passes.duplicates import Duplicates
 from layerpack.passes.metadata import Metadata
+from layerpack.passes.mxnet_wrappers import MxnetWrappers
 from layerpack.passes.paged import Paged
 from layerpack.passes.runtime_provided import RuntimeProvided
 from layerpack.passes.sources import Sources
@@ -53,6 +54,7 @@ def _table() -> list[Pass]:
         Metadata(),
         Duplicates(),
         Symbols(),
+        MxnetWrappers(),
         Paged(),
         Compile(),
     ]

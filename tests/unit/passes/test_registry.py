@@ -45,7 +45,7 @@ def test_the_default_is_everything_that_is_safe(tmp_path: Path) -> None:
 def test_each_key_turns_its_pass_off(tmp_path: Path) -> None:
     keys = ("tests", "docs", "sources", "metadata", "symbols", "duplicates")
     more = "strip: {bytecode: none, " + ", ".join(f"{key}: false" for key in keys) + "}\n"
-    more += "native: {store: plain}\n"
+    more += "native: {store: plain}\nmxnet: {wrappers: false}\n"
     assert _names(tmp_path, more) == ["bytecode"]
 
 
