@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Final
@@ -25,10 +25,11 @@ from typing import Any, ClassVar, Final
 from layerpack import process
 from layerpack.interpreters import interpreter_version
 from layerpack.limits import this_machine
-from layerpack.passes.api import KEPT, Add, Edit, Keep, PassContext, Rewrite
+from layerpack.passes.api import KEPT, RESERVE, Add, Edit, Keep, PassContext, Rewrite
+from layerpack.passes.compile import Compile
 from layerpack.passes.mxnet_registers import INSIDE, KINDS, takes_made
-from layerpack.passes.paged import room_needed
 from layerpack.passes.patterns import matcher
+from layerpack.passes.runner import applied
 from layerpack.payload import ASSETS, LIBRARIES, PYTHON, FileEntry, Payload
 from layerpack.recipe import Recipe
 from layerpack.units import folder_aside, keep_by_content, key_of, sha256_file
@@ -44,20 +45,8 @@ class MxnetWrappers:
 
     name: ClassVar[str] = "mxnet-wrappers"
     summary: ClassVar[str] = "functions of MXNet's operators, made once instead of at every start"
-    # It imports MXNet as it will ship, and looks at the room that these leave.
-    after: ClassVar[frozenset[str]] = frozenset(
-        {
-            "bytecode",
-            "runtime-provided",
-            "tests",
-            "docs",
-            "spacy-languages",
-            "sources",
-            "metadata",
-            "duplicates",
-            "symbols",
-        }
-    )
+    # It imports MXNet as it will ship, and takes of the room that bytecode would have.
+    after: ClassVar[frozenset[str]] = Compile.after - {name}
 
     def wanted(self, recipe: Recipe) -> bool:
         """By default; `mxnet.wrappers: false` turns it off."""
@@ -71,7 +60,7 @@ class MxnetWrappers:
         if len(registers) < len(KINDS):
             return
         try:
-            edits = list(_planned(payload, registers, context))
+            edits = _planned(payload, registers, context)
         except _KeepError as error:
             if error.is_odd:
                 context.warn(
@@ -102,8 +91,20 @@ class _Register:
     def beside(self) -> str:
         return f"{self.entry.path.removesuffix('.py')}.wrappers"
 
+    def edits(self, folder: Path) -> Iterator[Edit]:
+        """With the file of this kind in `folder`."""
+        name = self.beside.rpartition("/")[2]
+        yield Rewrite(
+            path=self.entry.path,
+            source=self.rewritten,
+            reason=f"takes the functions of operators from {name}",
+        )
+        made = FileEntry.of(folder / self.kind, self.beside, self.entry.distribution)
+        yield Add(entry=made, reason="the functions of operators, made once")
 
-def _planned(payload: Payload, entries: list[FileEntry], context: PassContext) -> Iterator[Edit]:
+
+def _planned(payload: Payload, entries: list[FileEntry], context: PassContext) -> list[Edit]:
+    """The edits. Raises _KeepError."""
     protected = matcher(context.recipe.strip.keep)
     if any(protected(payload, entry.path) for entry in entries):
         raise _KeepError(KEPT)
@@ -116,18 +117,10 @@ def _planned(payload: Payload, entries: list[FileEntry], context: PassContext) -
     if this_machine() != machine:
         raise _KeepError(f"MXNet for {machine} cannot be imported here")
     folder = _made(payload, registers, context, context.interpreter)
-    added = [
-        FileEntry.of(folder / one.kind, one.beside, one.entry.distribution) for one in registers
-    ]
-    if not _has_room(payload, context, sum(entry.size for entry in added)):
-        raise _KeepError("the limits leave no room for its functions")
-    for one, entry in zip(registers, added, strict=True):
-        yield Rewrite(
-            path=one.entry.path,
-            source=one.rewritten,
-            reason=f"takes functions that were made from {one.beside.rpartition('/')[2]}",
-        )
-        yield Add(entry=entry, reason="functions of operators, made once")
+    edits = [edit for one in registers for edit in one.edits(folder)]
+    if not _has_room(payload, edits, context):
+        raise _KeepError("the limits leave no room for its functions beside bytecode")
+    return edits
 
 
 def _register(kind: str, entry: FileEntry, cache: Path) -> _Register:
@@ -141,14 +134,33 @@ def _register(kind: str, entry: FileEntry, cache: Path) -> _Register:
     )
 
 
-def _has_room(payload: Payload, context: PassContext, size: int) -> bool:
-    """Whether the layers that fit as they are still do."""
-    store = context.recipe.native.store
-    needed = room_needed(payload, context.recipe)
-    if store == "paged" or (store == "auto" and context.room < needed):
-        # Packing libraries makes far more room, and comes after.
-        return True
-    return context.room - size >= needed
+def _has_room(payload: Payload, edits: Sequence[Edit], context: PassContext) -> bool:
+    """Whether bytecode that a start needs has the same room beside `edits`.
+
+    What is made saves two thirds of an import, and bytecode nearly all of the rest. Where there are
+    recordings, bytecode that no workload imports may give way.
+    """
+    more = applied(payload, edits)
+    less = replace(context, room=context.room + payload.size - more.size)
+    before, after = _bytecode(payload, context), _bytecode(more, less)
+    lost = before.keys() - after.keys()
+    if context.imported:
+        lost &= context.imported
+    return not lost and less.room - sum(after.values()) >= RESERVE
+
+
+def _bytecode(payload: Payload, context: PassContext) -> dict[str, int]:
+    """The sources that get bytecode, and its size in bytes."""
+    compiling = Compile()
+    if not compiling.wanted(context.recipe):
+        return {}
+    edits = compiling.plan(payload, context)
+    return {_source(edit.path): edit.entry.size for edit in edits if isinstance(edit, Add)}
+
+
+def _source(bytecode: str) -> str:
+    folder, _, name = bytecode.rpartition("__pycache__/")
+    return f"{folder}{name.partition('.')[0]}.py"
 
 
 def _made(
@@ -170,7 +182,7 @@ def _made(
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     with folder_aside(folder, _NOTES) as aside, TemporaryDirectory(dir=context.cache) as scratch:
-        _make(payload, registers, _Work(context, interpreter, Path(scratch)), aside)
+        _make(payload, registers, _Work(interpreter, Path(scratch).absolute()), aside)
         digests = {kind: sha256_file(aside / kind) for kind in KINDS}
         (aside / _NOTES).write_text(json.dumps(digests), encoding="utf-8")
     return folder
@@ -196,7 +208,7 @@ def _make(payload: Payload, registers: list[_Register], work: _Work, made: Path)
         shutil.copyfile(made / one.kind, work.opt / one.beside)
         path = work.opt / one.entry.path
         path.unlink()
-        path.symlink_to(one.rewritten)
+        path.symlink_to(one.rewritten.absolute())
     work.run("check", *sites)
 
 
@@ -213,7 +225,6 @@ def _link(payload: Payload, opt: Path) -> None:
 class _Work:
     """Runs the worker's steps; `scratch` is a folder for their files."""
 
-    context: PassContext
     interpreter: Path
     scratch: Path
 
@@ -244,7 +255,8 @@ class _Work:
         except (OSError, ValueError):
             code = ended.returncode
             ending = f"exit code {code}" if code >= 0 else f"signal {-code}"
-            raise _KeepError(f"importing it ended with {ending}", is_odd=True) from None
+            last = ended.tail(1) or "no message"
+            raise _KeepError(f"Python ended with {ending}: {last}", is_odd=True) from None
         if "refusal" in told:
             raise _KeepError(told["refusal"], is_odd=True)
         return output

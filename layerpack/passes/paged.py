@@ -51,8 +51,6 @@ class Paged:
             "runtime-provided",
             "duplicates",
             "symbols",
-            # What workloads touch is recorded without what the functions took to make.
-            "mxnet-wrappers",
         }
     )
 
@@ -167,12 +165,12 @@ def _bound_names(
 
 def _fits(payload: Payload, context: PassContext) -> bool:
     """Whether `auto` leaves libraries as they are."""
-    return context.recipe.native.store == "auto" and context.room >= room_needed(
+    return context.recipe.native.store == "auto" and context.room >= _needed(
         payload, context.recipe
     )
 
 
-def room_needed(payload: Payload, recipe: Recipe) -> int:
+def _needed(payload: Payload, recipe: Recipe) -> int:
     """The room, in bytes, that must be left for a payload to fit as it is."""
     if recipe.strip.bytecode != "unchecked-hash":
         return RESERVE
