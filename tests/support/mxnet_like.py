@@ -71,7 +71,7 @@ def _called(*given):
 
 def _generate_KIND_function_code(handle, op_name, func_name, signature_only=False):
     made_here.append(op_name)
-    doc = f"{op_name}, of KIND." + "\\n\\nMore." * len(func_name)
+    doc = f"{op_name}, of KIND." + "\\n\\nMore." * len(op_name)
     text = ['def %s(data=None, alpha=_Null, **kwargs):' % func_name, "    keys = list(kwargs)"]
     text.insert(2 if op_name.startswith("_np_") else 1, '    r"""%s"""' % doc)
     text += ["    assert alpha != 1", "    return _called(%d, data, alpha, keys, '%s')"]

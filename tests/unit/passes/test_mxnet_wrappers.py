@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -142,6 +143,14 @@ def test_what_is_planned(case: Case) -> None:
     entries = added(edits).values()
     assert {entry.distribution for entry in entries} == {"mxnet"}
     run_passes(case.payload, [MxnetWrappers()], case.context)
+
+
+def test_functions_of_one_form_have_one_code(case: Case) -> None:
+    for entry in added(case.planned()).values():
+        _, forms, made = marshal.loads(entry.source.read_bytes()[4:])
+        form = {name: one[1] for name, one in made.items()}
+        assert form["relu"] == form["_contrib_gelu"] != form["_np_all"]
+        assert len(forms) == 2
 
 
 def test_without_mxnet_nothing_is_planned(tmp_path: Path) -> None:
