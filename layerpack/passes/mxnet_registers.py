@@ -16,7 +16,7 @@ KINDS: Final = ("ndarray", "symbol")
 #: The function that goes into them.
 INSIDE: Final = Path(__file__).with_name("mxnet_wrappers_inside.py")
 # https://github.com/apache/mxnet/blob/1.9.1/python/mxnet/ndarray/register.py: all that a function
-# gets which is made of the generated code. The same since 1.5.
+# gets which is made of the generated code.
 _MAKE: Final = """\
 def _make_{kind}_function(handle, name, func_name):
     code, doc_str = _generate_{kind}_function_code(handle, name, func_name)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,7 @@ from layerpack.recipe import Recipe
 from layerpack.units import folder_aside, keep_by_content, key_of, sha256_file
 
 _WORKER: Final = Path(__file__).with_name("mxnet_wrappers_worker.py")
+_STEPS: Final = ("describe", "pack", "check")
 _NOTES: Final = "notes.json"
 #: Columns are of no use without a text, and would make functions of one form differ.
 _OPTIONS: Final = ("-s", "-S", "-B", "-X", "no_debug_ranges")
@@ -182,7 +183,8 @@ def _made(
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     with folder_aside(folder, _NOTES) as aside, TemporaryDirectory(dir=context.cache) as scratch:
-        _make(payload, registers, _Work(interpreter, Path(scratch).absolute()), aside)
+        work = _Work(interpreter, Path(scratch).absolute(), context.progress)
+        _make(payload, registers, work, aside)
         digests = {kind: sha256_file(aside / kind) for kind in KINDS}
         (aside / _NOTES).write_text(json.dumps(digests), encoding="utf-8")
     return folder
@@ -227,6 +229,7 @@ class _Work:
 
     interpreter: Path
     scratch: Path
+    progress: Callable[[int, int], None]
 
     @property
     def opt(self) -> Path:
@@ -238,6 +241,7 @@ class _Work:
     def run(self, step: str, *given: Path) -> Path:
         """Run a step, and give its output. Raises _KeepError where it refuses or fails."""
         output = self.output(step)
+        self.progress(_STEPS.index(step), len(_STEPS))
         ended = process.run(
             [self.interpreter, *_OPTIONS, _WORKER, step, output, *given],
             folder=self.scratch,
