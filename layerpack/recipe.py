@@ -314,8 +314,10 @@ class Cpu(_Model):
 
 
 class Mxnet(_Model):
-    """What of MXNet's library stays in the layers."""
+    """What is done to MXNet, where the layers hold it."""
 
+    wrappers: bool = True
+    """Its operators' Python functions are made once at build time, and not at every start."""
     operators: (
         Literal["all", "recorded"] | Annotated[tuple[OperatorName, ...], Field(strict=False)]
     ) = "all"

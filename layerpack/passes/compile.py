@@ -72,6 +72,7 @@ class Compile:
             "runtime-provided",
             "duplicates",
             "symbols",
+            "mxnet-wrappers",
             "paged",
         }
     )

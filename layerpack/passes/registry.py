@@ -15,6 +15,7 @@ from layerpack.passes.compile import Compile
 from layerpack.passes.docs import Docs
 from layerpack.passes.duplicates import Duplicates
 from layerpack.passes.metadata import Metadata
+from layerpack.passes.mxnet_wrappers import MxnetWrappers
 from layerpack.passes.paged import Paged
 from layerpack.passes.runtime_provided import RuntimeProvided
 from layerpack.passes.sources import Sources
@@ -35,10 +36,11 @@ def passes_for(recipe: Recipe) -> tuple[Pass, ...]:
 
     Raises RecipeError for a pass of the recipe's own that cannot be loaded or placed.
     """
-    *table, paged, compiled = _table()
+    *table, paged, wrappers, compiled = _table()
     own = [_load(recipe, text) for text in recipe.passes]
-    # A library is packed as it will ship, and bytecode fills the room that all others leave.
-    ordered = _ordered([*table, *own, paged, compiled])
+    # A library is packed as it will ship, and bytecode fills the room that all others leave; what
+    # saves compiling at every start comes before, and only where bytecode that does stays.
+    ordered = _ordered([*table, *own, paged, wrappers, compiled])
     return tuple(item for item in ordered if item.wanted(recipe))
 
 
@@ -54,6 +56,7 @@ def _table() -> list[Pass]:
         Duplicates(),
         Symbols(),
         Paged(),
+        MxnetWrappers(),
         Compile(),
     ]
 

@@ -20,7 +20,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 HEAD = "name: x\nruntime: python3.12\nrequirements: [numpy]\n"
 ALL_KEYS = (
     "name, description, runtime, architecture, requirements, resolve, build, system-libraries, "
-    "patches, assets, function, workloads, strip, native, cpu, verify, passes, layers"
+    "patches, assets, function, workloads, strip, native, cpu, mxnet, verify, passes, layers"
 )
 RUNTIMES = "python3.9, python3.10, python3.11, python3.12, python3.13, python3.14"
 
@@ -396,6 +396,7 @@ def test_the_minimal_recipe_is_name_runtime_and_requirements(tmp_path: Path) -> 
             "keep": [],
         },
         "native": {"store": "auto", "keep-plain": [], "level": 16, "bind": True},
+        "mxnet": {"wrappers": True, "operators": "all", "training": True},
         "cpu": {"x86_64": []},
         "verify": {"tolerance": 0.0, "timeout": 120.0, "memory": []},
         "passes": [],

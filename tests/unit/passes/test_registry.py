@@ -45,7 +45,7 @@ def test_the_default_is_everything_that_is_safe(tmp_path: Path) -> None:
 def test_each_key_turns_its_pass_off(tmp_path: Path) -> None:
     keys = ("tests", "docs", "sources", "metadata", "symbols", "duplicates")
     more = "strip: {bytecode: none, " + ", ".join(f"{key}: false" for key in keys) + "}\n"
-    more += "native: {store: plain}\n"
+    more += "native: {store: plain}\nmxnet: {wrappers: false}\n"
     assert _names(tmp_path, more) == ["bytecode"]
 
 
@@ -54,7 +54,7 @@ def test_a_recipes_own_pass_runs_before_libraries_are_packed_and_bytecode_is_mad
 ) -> None:
     (tmp_path / "mine.py").write_text(_OWN.format(after="()"))
     names = _names(tmp_path, "passes: [mine.py:Own]\n")
-    assert names[-3:] == ["own", "paged", "compile"]
+    assert names[-4:] == ["own", "paged", "mxnet-wrappers", "compile"]
 
 
 def test_a_recipes_own_pass_may_say_its_place(tmp_path: Path) -> None:
