@@ -209,7 +209,17 @@ def _small_bar(share: float) -> _Cell:
 
 
 def _tables(report: SizeReport) -> str:
-    makers = (_starts, _imports, _distributions, _zips, _passes, _paged, _largest, _remarks)
+    makers = (
+        _starts,
+        _imports,
+        _distributions,
+        _zips,
+        _passes,
+        _paged,
+        _left_out,
+        _largest,
+        _remarks,
+    )
     return "".join(maker(report) for maker in makers)
 
 
@@ -274,6 +284,22 @@ def _paged(report: SizeReport) -> str:
     rows = [_paged_row(item, report.paged_total.original_bytes) for item in report.paged]
     total = _paged_row(report.paged_total, report.paged_total.original_bytes)
     return _table("paged", "Paged libraries", columns, rows, total=total)
+
+
+def _left_out(report: SizeReport) -> str:
+    rows = [
+        (
+            _path(item.path),
+            _name(f"{item.kind}s"),
+            _count(item.kept),
+            _count(item.gone),
+            _size(item.dropped_bytes),
+        )
+        for item in report.left_out
+    ]
+    if not rows:
+        return ""
+    return _table("left-out", "Left out of libraries", "Library|What|>Stay|>Go|>Code", rows)
 
 
 def _paged_row(item: PagedSize, most: int) -> tuple[_Cell, ...]:

@@ -69,8 +69,9 @@ def explanation_json(explanation: Explanation) -> str:
 
 
 def parts_json(explanation: PartsExplanation) -> str:
-    """What operators or variants cost: PartsExplanation's fields with `of` = its kind."""
-    return _document("explanation", {"of": explanation.kind} | asdict(explanation))
+    """What operators or variants cost: PartsExplanation's fields, with its kind as `of`."""
+    value = asdict(explanation)
+    return _document("explanation", {"of": value.pop("kind")} | value)
 
 
 def _limit(use: LimitUse) -> dict[str, Any]:

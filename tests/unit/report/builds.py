@@ -15,6 +15,7 @@ from layerpack.manifest import (
     LimitsRecord,
     Manifest,
     PagedRecord,
+    PartRecord,
     PassRecord,
     RemarkRecord,
     Totals,
@@ -249,6 +250,40 @@ def paged() -> Build:
             remark("paged", "rewrite", f"python/{path}", "packed", (original, size), paged=record)
         )
     return build(files, remarks, passes=("paged",))
+
+
+def left_out() -> Build:
+    """A build without some of MXNet's operators."""
+    parts = [
+        PartRecord(
+            kind="operator",
+            name=name,
+            kept=kept,
+            reason="a workload runs it" if kept else "nothing asks for it",
+            code_bytes=size,
+            aliases=aliases,
+        )
+        for name, kept, size, aliases in (
+            ("softmax", True, 448_100, ("_npx_softmax",)),
+            ("Convolution", False, 145_600, ("_npx_convolution",)),
+            ("_npi_einsum", False, 5_400_000, ()),
+        )
+    ]
+    record = PagedRecord(
+        original_bytes=153_857_136,
+        mapped_bytes=8_800_000,
+        paged_bytes=136_000_000,
+        compressed_bytes=15_400_000,
+        hot_pages=3_600,
+        dropped_bytes=56_500_000,
+        parts=tuple(parts),
+    )
+    path = "python/mxnet/libmxnet.so"
+    return build(
+        [file(path, 24_800_000, 17_300_000, "mxnet", "demo-mxnet", paged=record)],
+        [remark("paged", "rewrite", path, "packed", (153_857_136, 24_800_000))],
+        passes=("paged",),
+    )
 
 
 def _saved(record: RemarkRecord) -> int:
