@@ -396,7 +396,7 @@ def test_the_minimal_recipe_is_name_runtime_and_requirements(tmp_path: Path) -> 
             "keep": [],
         },
         "native": {"store": "auto", "keep-plain": [], "level": 16, "bind": True},
-        "cpu": {"x86_64": []},
+        "cpu": {"x86_64": [], "arm64": []},
         "verify": {"tolerance": 0.0, "timeout": 120.0, "memory": []},
         "passes": [],
         "layers": {"max": 5, "direct-upload": True},
