@@ -52,12 +52,18 @@ class Slots:
             return self.values.get(vaddr, 0)
         return vaddr
 
-    def _slot_of_stub(self, vaddr: int) -> int | None:
-        if vaddr % 16 or self.is_data(vaddr):
-            return None
+    def _bytes(self, vaddr: int) -> bytes:
         try:
-            code = bytes(self.image.bytes_at(vaddr, 16))
+            return bytes(self.image.bytes_at(vaddr, 8))
         except ElfError:
+            return b""
+
+    def _slot_of_stub(self, vaddr: int) -> int | None:
+        # Entries have 16 bytes, but 8 in GNU ld's .plt.got.
+        if vaddr % 8 or self.is_data(vaddr):
+            return None
+        code = self._bytes(vaddr) + self._bytes(vaddr + 8)
+        if len(code) < 8:
             return None
         slot = _x86_64(code, vaddr) if self.machine == "x86_64" else _aarch64(code, vaddr)
         return slot if slot is not None and slot in self.got else None
@@ -109,7 +115,7 @@ def _packed(image: Image, tables: DynamicTables) -> list[int]:
 def _x86_64(code: bytes, vaddr: int) -> int | None:
     at = 4 if code.startswith(_ENDBR) else 0
     at += code[at] == 0xF2
-    if code[at : at + 2] != _JUMP:
+    if code[at : at + 2] != _JUMP or len(code) < at + 6:
         return None
     return vaddr + at + 6 + int.from_bytes(code[at + 2 : at + 6], "little", signed=True)
 
@@ -118,6 +124,8 @@ def _aarch64(code: bytes, vaddr: int) -> int | None:
     """ADRP x16; LDR x17, [x16, n], perhaps behind BTI."""
     words = memoryview(code).cast("I").tolist()
     at = 1 if words[0] == 0xD503245F else 0
+    if len(words) < at + 2:
+        return None
     page, load = words[at], words[at + 1]
     if page & 0x9F00001F != 0x90000010 or load & 0xFFC003FF != 0xF9400211:
         return None

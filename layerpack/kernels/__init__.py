@@ -13,7 +13,7 @@ from typing import Final
 from layerpack.elf.code import CODE_VERSION, Code
 from layerpack.elf.drops import Drops, merged
 from layerpack.elf.format import ElfError
-from layerpack.kernels import openblas
+from layerpack.kernels import blis, openblas
 from layerpack.kernels.variants import Finder, LeftAlone, Variant, Variants
 from layerpack.processor_levels import Level
 
@@ -22,7 +22,10 @@ __all__ = ["KERNELS_VERSION", "LeftAlone", "Variant", "find_drops"]
 #: Part of the keys of what is made by it: another number means that other code may go.
 KERNELS_VERSION: Final = (1, CODE_VERSION)
 #: What is in the bytes of every library of a family, and what finds its variants.
-_FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = ((openblas.MARK, openblas.find),)
+_FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = (
+    (openblas.MARK, openblas.find),
+    (blis.MARK, blis.find),
+)
 
 
 def find_drops(

@@ -24,9 +24,10 @@ from layerpack.kernels.variants import (
     LeftAlone,
     Variant,
     Variants,
+    above_its_floor,
+    choose,
     drops,
     levels_of,
-    nearest,
     variant,
 )
 from layerpack.processor_levels import Level
@@ -89,28 +90,21 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
     cores = {core.name: core for core in _cores(code, words)}
     if len(cores) < 2:
         return LeftAlone(reason="it has no tables of kernels for different cores")
-    order = levels_of(code)
-    has = {level: [name for name in _CHOSEN[level] if name in cores] for level in order}
-    present = [level for level in order if has[level]]
-    if not present:
-        return LeftAlone(reason="it has none of the cores that levels stand for")
-    levels = {nearest(level, present, order) for level in kept}
-    stay = {name for level in levels for name in has[level]}
-    gone = [core for name, core in cores.items() if name not in stay]
-    found = tuple(_variant(code, core, kept=core.name in stay) for core in cores.values())
-    for one in found:
-        if one.kept and order.index(one.level) > order.index(cores[one.name].floor):
-            return LeftAlone(reason=f"its kernels for {one.name} need {one.level}")
-    moves = {core.start: cores[has[nearest(core.floor, levels, order)][0]].start for core in gone}
+    floors = {core.name: core.floor for core in cores.values()}
+    choice = choose(floors, _CHOSEN, kept, levels_of(code))
+    if isinstance(choice, LeftAlone):
+        return choice
+    gone = [cores[name] for name in choice.instead]
+    found = tuple(_variant(code, core, kept=name in choice.stay) for name, core in cores.items())
+    if doubt := above_its_floor(found, floors, levels_of(code)):
+        return doubt
+    moves = {cores[name].start: cores[to].start for name, to in choice.instead.items()}
     nodes = frozenset(node for core in gone for node in core.nodes)
     unused = only_behind(code, nodes, frozenset(node for core in gone for node in core.named))
     patches = _patches(code, words, gone, moves, {*unused, *nodes})
     if isinstance(patches, LeftAlone):
         return patches
-    needs = nearest(order[0], levels, order)
-    if all(order.index(core.floor) >= order.index(needs) for core in gone):
-        needs = order[0]
-    made = drops(code, unused, patches=patches, variants=found, kept=kept, needs=needs)
+    made = drops(code, unused, patches=patches, variants=found, kept=kept, needs=choice.needs)
     return Variants(family=FAMILY, found=found, drops=made)
 
 
@@ -167,11 +161,7 @@ def _patches(
         # it; the name that the library tells of its core is then another.
         return [*patches, *words.moved(moves, got=True)]
     choosers = [number for number in users if code.functions[number].name != _NAMES]
-    through = {
-        words.got[start]: words.got[to]
-        for start, to in moves.items()
-        if start in words.got and to in words.got
-    }
-    if any(start in words.got and words.got[start] not in through for start in moves):
+    every = words.read_through(moves)
+    if every is None:
         return LeftAlone(reason="a table that stays is not reached as those that go are")
-    return [*patches, *instructions_moved(code, choosers, {**moves, **through})]
+    return [*patches, *instructions_moved(code, choosers, every)]

@@ -31,8 +31,25 @@ class Words:
             for row, name in zip(self.tables.symbols, self.tables.names, strict=True)
             if row[3] != elf.SHN_UNDEF
         }
-        self.got = {value: at for at, value in self._slots.values.items() if self._slots.is_got(at)}
         self.values = self._slots.values
+        lazy = {offset for offset, *_ in self.tables.plt_relocations}
+        #: Words of the GOT that hold an address; those that the PLT fills in when it is used last.
+        self._got: dict[int, list[int]] = {}
+        for at in sorted(self.values, key=lambda at: (at in lazy, at)):
+            if self._slots.is_got(at):
+                self._got.setdefault(self.values[at], []).append(at)
+
+    def read_through(self, moves: Mapping[int, int]) -> dict[int, int] | None:
+        """`moves`, with the words of the GOT through which code reads these addresses; None where
+        one has such a word and what it stands for has none."""
+        if any(start in self._got and to not in self._got for start, to in moves.items()):
+            return None
+        through = {
+            word: self._got[to][0]
+            for start, to in moves.items()
+            for word in self._got.get(start, ())
+        }
+        return {**moves, **through}
 
     def moved(self, moves: Mapping[int, int], *, got: bool) -> Iterator[Patch]:
         """Patches that give words which hold an address of `moves` the one that it stands for: the

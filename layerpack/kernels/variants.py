@@ -99,6 +99,57 @@ def levels_of(code: Code) -> tuple[Level, ...]:
     return LEVELS[ARCHITECTURES[code.source.machine]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Which variants stay: those named in `stay`. `instead` has for each of the others the one that
+    takes its place, and `needs` is what a processor must have for all of that."""
+
+    stay: frozenset[str]
+    instead: Mapping[str, str]
+    needs: Level
+
+
+def choose(
+    floors: Mapping[str, Level],
+    stand_for: Mapping[Level, Sequence[str]],
+    kept: Sequence[Level],
+    order: Sequence[Level],
+) -> Choice | LeftAlone:
+    """The variants that stay for the `kept` levels.
+
+    `floors` has the variants of a library, each with the highest level that all processors have
+    which choose it; `stand_for` those that a level keeps, of which the first one takes the place
+    of others; `order` are all levels, the lowest first. A level without variants of its own is the
+    next lesser one that has some.
+    """
+    has = {level: [name for name in stand_for[level] if name in floors] for level in order}
+    present = [level for level in order if has[level]]
+    if not present:
+        return LeftAlone(reason="it has none of the kernels that levels stand for")
+    levels = {nearest(level, present, order) for level in kept}
+    stay = {name for level in levels for name in has[level]}
+    gone = {name: floor for name, floor in floors.items() if name not in stay}
+    needs = nearest(order[0], levels, order)
+    # Where no lesser one goes, what is left runs where it ran before.
+    if all(order.index(floor) >= order.index(needs) for floor in gone.values()):
+        needs = order[0]
+    return Choice(
+        stay=frozenset(stay),
+        instead={name: has[nearest(floor, levels, order)][0] for name, floor in gone.items()},
+        needs=needs,
+    )
+
+
+def above_its_floor(
+    found: Iterable[Variant], floors: Mapping[str, Level], order: Sequence[Level]
+) -> LeftAlone | None:
+    """Why a library stays as it is, where a variant that is kept needs more than is known of it."""
+    for one in found:
+        if one.kept and order.index(one.level) > order.index(floors[one.name]):
+            return LeftAlone(reason=f"its kernels for {one.name} need {one.level}")
+    return None
+
+
 def nearest(level: Level, among: Iterable[Level], order: Sequence[Level]) -> Level:
     """The one of some levels that takes the place of another: the highest that needs no more than
     it, or else the lowest."""
