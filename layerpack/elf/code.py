@@ -241,19 +241,22 @@ class Code:
         number = bisect_right(self._starts, vaddr) - 1
         return number < 0 or vaddr >= self.functions[number].end
 
-    def _jump_table(self, vaddr: int, end: int) -> Iterator[int]:
+    def _jump_table(self, vaddr: int, end: int) -> list[int]:
         """The code that a table of distances from its own start leads to, which ends at `end` at
         last; nothing for other data.
 
-        Other data may look like it, which leads to too much being reached, not too little.
+        Other data may look like it, which leads to too much being reached, not too little; but no
+        table has a single entry.
         """
+        found: list[int] = []
         for at in range(vaddr, min(end, vaddr + 4 * _LONGEST_TABLE), 4):
             try:
                 distance = int.from_bytes(self.image.bytes_at(at, 4), "little", signed=True)
             except ElfError:
-                return
+                break
             target = vaddr + distance
             number = bisect_right(self._starts, target) - 1
             if number < 0 or target >= self.functions[number].end:
-                return
-            yield target
+                break
+            found.append(target)
+        return found if len(found) > 1 else []

@@ -19,12 +19,17 @@ def references_to(code: Code, nodes: Collection[int]) -> frozenset[tuple[int, in
 
 
 def only_behind(
-    code: Code, entries: Collection[int], unused: Collection[int] = frozenset()
+    code: Code,
+    entries: Collection[int],
+    unused: Collection[int] = frozenset(),
+    *,
+    called: bool = False,
 ) -> frozenset[int]:
     """The functions that nothing reaches once nothing but they themselves refers to `entries`.
 
     Everything counts as used by others that is exported, but for `unused`; and all that the
-    entries and the unused ones do not lead to.
+    entries and the unused ones do not lead to. Who calls or jumps to an entry uses it, unless
+    `called` is set.
     """
     behind = code.reach([*entries, *unused])
     exported = {node for node in map(code.node, code.symbols) if node is not None}
@@ -34,7 +39,16 @@ def only_behind(
         for node in range(code.size)
         if node in exported or not (behind[node] or node in code.fill)
     ]
-    used = code.reach(roots, cut=references_to(code, entries))
+    if called:
+        # Seen before it begins, they are not followed.
+        barred = bytearray(code.size)
+        for node in entries:
+            barred[node] = 1
+        used = code.reach((node for node in roots if not barred[node]), seen=barred)
+        for node in entries:
+            used[node] = 0
+    else:
+        used = code.reach(roots, cut=references_to(code, entries))
     return frozenset(n for n in range(len(code.functions)) if behind[n] and not used[n])
 
 
