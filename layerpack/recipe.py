@@ -25,7 +25,7 @@ from pydantic import (
 
 from layerpack.lambda_variables import variable_problem
 from layerpack.limits import Architecture, LambdaLimits, RuntimeProfile, runtimes
-from layerpack.processor_levels import Level
+from layerpack.processor_levels import ArmLevel, Level, X86Level
 from layerpack.units import parse_size
 from layerpack.yaml_border import read_model
 
@@ -306,11 +306,13 @@ class Native(_Model):
 class Cpu(_Model):
     """Levels of the processors that the function may meet."""
 
-    x86_64: Annotated[tuple[Level, ...], AfterValidator(_once)] = Field(
+    x86_64: Annotated[tuple[X86Level, ...], AfterValidator(_once)] = Field(
         default=(), strict=False, alias="x86_64"
     )
     """Workloads are recorded and verified once for each, with numeric libraries held to it; one
-    that this machine's processor lacks is told."""
+    that this machine's processor lacks is told. `baseline` is what every processor has."""
+    arm64: Annotated[tuple[ArmLevel, ...], AfterValidator(_once)] = Field(default=(), strict=False)
+    """The same for arm64. `neon` is what every processor has, and all that Lambda's have."""
 
 
 class Mxnet(_Model):
@@ -436,7 +438,7 @@ class Recipe(_Model):
     @property
     def cpu_levels(self) -> tuple[Level, ...]:
         """The levels of `cpu` for the recipe's architecture."""
-        return self.cpu.x86_64 if self.architecture == "x86_64" else ()
+        return self.cpu.x86_64 if self.architecture == "x86_64" else self.cpu.arm64
 
     @property
     def profile(self) -> RuntimeProfile:

@@ -21,12 +21,12 @@ from layerpack.elf import functions
 from layerpack.elf.dynamic import Image
 from layerpack.elf.format import ElfError
 from layerpack.elf.read import Section, SharedObject, map_file, read
-from layerpack.elf.references import ADDRESS, CALL, reader_for
+from layerpack.elf.references import ADDRESS, CALL, goes_on, reader_for
 from layerpack.elf.slots import Slots, read_slots
 from layerpack.elf.tables import SHN_LORESERVE, Memory, read_tables
 
 #: Part of the keys of what is made by a graph: another number means that it may be another.
-CODE_VERSION: Final = 1
+CODE_VERSION: Final = 2
 _LONGEST_TABLE: Final = 1 << 16
 _LONGEST_TEXT: Final = 512
 #: Functions between two times that progress is told.
@@ -124,13 +124,25 @@ class Code:
             for number, target, kind in outside
             if kind == ADDRESS and target % 4 == 0 and self._is_constant(target)
         }
+        # One may follow upon the other, and nothing else tells where it ends.
+        starts = sorted({target for _, target, kind in outside if kind == ADDRESS})
         for number, target in tables:
-            outside += [(number, to, CALL) for to in self._jump_table(target)]
+            after = bisect_right(starts, target)
+            end = starts[after] if after < len(starts) else target + 4 * _LONGEST_TABLE
+            outside += [(number, to, CALL) for to in self._jump_table(target, end)]
         # A function that ends without a jump goes on in the next one; only those between the
         # described ones were cut by guess.
+        fill: set[int] = set()
         for number, (one, other) in enumerate(pairwise(self.functions)):
-            if one.end == other.start and number not in self.described:
-                outside.append((number, other.start, CALL))
+            if number not in self.described:
+                data = bytes(self.image.bytes_at(one.start, one.size))
+                goes = goes_on(self.source.machine, data)
+                if goes is None:
+                    fill.add(number)
+                if goes is not False and one.end == other.start:
+                    outside.append((number, other.start, CALL))
+        #: Pieces that only fill the place up to the next function.
+        self.fill = frozenset(fill)
         self._connect(outside)
 
     def _connect(self, outside: list[tuple[int, int, int]]) -> None:
@@ -262,18 +274,22 @@ class Code:
         number = bisect_right(self._starts, vaddr) - 1
         return number < 0 or vaddr >= self.functions[number].end
 
-    def _jump_table(self, vaddr: int) -> Iterator[int]:
-        """The code that a table of distances from its own start leads to; nothing for other data.
+    def _jump_table(self, vaddr: int, end: int) -> list[int]:
+        """The code that a table of distances from its own start leads to, which ends at `end` at
+        last; nothing for other data.
 
-        Other data may look like it, which leads to too much being reached, not too little.
+        Other data may look like it, which leads to too much being reached, not too little; but no
+        table has a single entry.
         """
-        for at in range(vaddr, vaddr + 4 * _LONGEST_TABLE, 4):
+        found: list[int] = []
+        for at in range(vaddr, min(end, vaddr + 4 * _LONGEST_TABLE), 4):
             try:
                 distance = int.from_bytes(self.image.bytes_at(at, 4), "little", signed=True)
             except ElfError:
-                return
+                break
             target = vaddr + distance
             number = bisect_right(self._starts, target) - 1
             if number < 0 or target >= self.functions[number].end:
-                return
-            yield target
+                break
+            found.append(target)
+        return found if len(found) > 1 else []

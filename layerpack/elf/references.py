@@ -23,6 +23,14 @@ def reader_for(machine: str) -> Callable[[bytes, int], Iterator[Reference]]:
     return _x86_64 if machine == "x86_64" else _aarch64
 
 
+def goes_on(machine: str, code: bytes) -> bool | None:
+    """Whether the end of a piece of code is run into what follows it.
+
+    None where there is nothing but what fills the place up to the next function.
+    """
+    return _goes_on_x86_64(code) if machine == "x86_64" else _goes_on_aarch64(code)
+
+
 def _x86_64(code: bytes, vaddr: int) -> Iterator[Reference]:
     # Imported here: a build that drops nothing does without.
     from iced_x86 import Decoder, OpKind  # noqa: PLC0415
@@ -33,6 +41,35 @@ def _x86_64(code: bytes, vaddr: int) -> Iterator[Reference]:
             yield one.ip_rel_memory_address, ADDRESS
         elif one.op0_kind == near:
             yield one.near_branch_target, CALL
+
+
+def _goes_on_x86_64(code: bytes) -> bool | None:
+    from iced_x86 import Decoder, FlowControl, Mnemonic  # noqa: PLC0415
+
+    ends = {
+        FlowControl.RETURN,
+        FlowControl.UNCONDITIONAL_BRANCH,
+        FlowControl.INDIRECT_BRANCH,
+        FlowControl.EXCEPTION,
+    }
+    goes = None
+    for one in Decoder(64, code):
+        if one.mnemonic not in (Mnemonic.NOP, Mnemonic.INT3):
+            goes = one.flow_control not in ends
+    return goes
+
+
+def _goes_on_aarch64(code: bytes) -> bool | None:
+    goes = None
+    for word in memoryview(code[: len(code) & ~3]).cast("I"):
+        if word not in (0xD503201F, 0):  # NOP, and what is no instruction
+            # B, BR and RET, BRK; other branches return or may not be taken.
+            goes = not (
+                word & 0xFC000000 == 0x14000000
+                or word & 0xFF9FFC1F == 0xD61F0000
+                or word & 0xFFE0001F == 0xD4200000
+            )
+    return goes
 
 
 def _aarch64(code: bytes, vaddr: int) -> Iterator[Reference]:

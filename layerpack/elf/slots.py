@@ -58,17 +58,23 @@ class Slots:
         """The PLT's entry that leads to another library's symbol; 0 where there is none."""
         slot = self.imports.get(name)
         for section in sections if slot is not None else ():
-            for at in range(section.addr, section.addr + section.size, 16):
+            for at in range(section.addr, section.addr + section.size, 8):
                 if self._slot_of_stub(at) == slot:
                     return at
         return 0
 
-    def _slot_of_stub(self, vaddr: int) -> int | None:
-        if vaddr % 16 or self.is_data(vaddr):
-            return None
+    def _bytes(self, vaddr: int) -> bytes:
         try:
-            code = bytes(self.image.bytes_at(vaddr, 16))
+            return bytes(self.image.bytes_at(vaddr, 8))
         except ElfError:
+            return b""
+
+    def _slot_of_stub(self, vaddr: int) -> int | None:
+        # Entries have 16 bytes, but 8 in GNU ld's .plt.got.
+        if vaddr % 8 or self.is_data(vaddr):
+            return None
+        code = self._bytes(vaddr) + self._bytes(vaddr + 8)
+        if len(code) < 8:
             return None
         slot = _x86_64(code, vaddr) if self.machine == "x86_64" else _aarch64(code, vaddr)
         return slot if slot is not None and slot in self.got else None
@@ -130,7 +136,7 @@ def _packed(image: Image, tables: DynamicTables) -> list[int]:
 def _x86_64(code: bytes, vaddr: int) -> int | None:
     at = 4 if code.startswith(_ENDBR) else 0
     at += code[at] == 0xF2
-    if code[at : at + 2] != _JUMP:
+    if code[at : at + 2] != _JUMP or len(code) < at + 6:
         return None
     return vaddr + at + 6 + int.from_bytes(code[at + 2 : at + 6], "little", signed=True)
 
@@ -139,6 +145,8 @@ def _aarch64(code: bytes, vaddr: int) -> int | None:
     """ADRP x16; LDR x17, [x16, n], perhaps behind BTI."""
     words = memoryview(code).cast("I").tolist()
     at = 1 if words[0] == 0xD503245F else 0
+    if len(words) < at + 2:
+        return None
     page, load = words[at], words[at + 1]
     if page & 0x9F00001F != 0x90000010 or load & 0xFFC003FF != 0xF9400211:
         return None

@@ -30,6 +30,11 @@ def test_libraries_are_told_by_the_names_that_they_know(libraries: list[Path]) -
     }
     # This OpenBLAS has no kernels of that name.
     assert variables("avx512", libraries) == {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}
+    # What is beneath AVX may be what numpy is compiled for, which it does not let one take away.
+    assert variables("baseline", libraries) == {
+        "OPENBLAS_CORETYPE": "Prescott",
+        "NPY_DISABLE_CPU_FEATURES": "AVX2 AVX512F AVX512_SKX FMA3",
+    }
     assert variables("avx2", []) == {}
 
 
@@ -37,6 +42,13 @@ def test_what_the_processor_lacks_is_told() -> None:
     flags = flags_in("processor\t: 0\nflags\t\t: fpu avx avx2 fma avx512f\nbugs\t: x\n")
     assert lacking("avx2", flags) == ()
     assert lacking("avx512", flags) == ("avx512bw", "avx512cd", "avx512dq", "avx512vl")
+    assert lacking("baseline", frozenset()) == ()
+
+
+def test_arm_calls_it_features() -> None:
+    flags = flags_in("processor\t: 0\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd asimdhp asimddp\n")
+    assert lacking("neon", flags) == ()
+    assert lacking("sve", flags) == ("sve",)
 
 
 def test_a_run_without_levels_is_one_without_variables(libraries: list[Path]) -> None:

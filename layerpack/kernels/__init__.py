@@ -1,0 +1,60 @@
+"""Kernels that numeric libraries have for one kind of processor each, and how to leave some out.
+
+Each family of libraries has a module, which tells what variants a library has and what goes with
+those that no level of a recipe's `cpu` keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from layerpack.elf.code import CODE_VERSION, Code
+from layerpack.elf.drops import Drops, merged
+from layerpack.elf.format import ElfError
+from layerpack.kernels import blis, numpy_loops, openblas
+from layerpack.kernels.variants import Finder, LeftAlone, Variant, Variants
+from layerpack.processor_levels import Level
+
+__all__ = ["KERNELS_VERSION", "LeftAlone", "Variant", "find_drops"]
+
+#: Part of the keys of what is made by it: another number means that other code may go.
+KERNELS_VERSION: Final = (1, CODE_VERSION)
+#: What is in the bytes of every library of a family, and what finds its variants.
+_FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = (
+    (openblas.MARK, openblas.find),
+    (blis.MARK, blis.find),
+    (numpy_loops.MARK, numpy_loops.find),
+)
+
+
+def find_drops(
+    path: Path, levels: Sequence[Level]
+) -> tuple[Drops, tuple[Variant, ...]] | LeftAlone:
+    """What goes of a library where kernels for `levels` are to stay, and the variants it has.
+
+    `levels` are of the library's architecture, and at least one. The library may be read as its
+    wheel has it: removing its symbols changes no address, though it may take what tells of the
+    variants. Raises OSError.
+    """
+    data = path.read_bytes()
+    finders = [find for mark, find in _FAMILIES if mark in data]
+    if not finders:
+        return LeftAlone(reason="it has no kernels of a kind that is known")
+    found: list[Variants] = []
+    reason = LeftAlone(reason="")
+    try:
+        code = Code(path)
+        for find in finders:
+            one = find(code, levels)
+            if isinstance(one, LeftAlone):
+                reason = one
+            else:
+                found.append(one)
+    except ElfError as error:
+        return LeftAlone(reason=error.reason)
+    if not found:
+        return reason
+    drops = found[0].drops if len(found) == 1 else merged(one.drops for one in found)
+    return drops, tuple(variant for one in found for variant in one.found)
