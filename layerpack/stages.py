@@ -151,6 +151,7 @@ class Stages:
             room=room,
             interpreter=interpreter,
             function=function or (),
+            originals={entry.path: entry for entry in payload},
             progress=self.events.progress,
             warn=self.events.warn,
         )

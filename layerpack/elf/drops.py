@@ -10,10 +10,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from layerpack.elf.dynamic import Image
 from layerpack.elf.format import ElfError
+from layerpack.elf.read import read
 
 #: HLT; ADR x16, 0 and BR xzr (see `pager/format.h`).
 _FILLERS: Final = {"x86_64": b"\xf4", "aarch64": b"\x10\x00\x00\x10\xe0\x03\x1f\xd6"}
@@ -114,6 +116,19 @@ def merged(drops: Iterable[Drops]) -> Drops:
             cleared=result.cleared + one.cleared,
         )
     return result
+
+
+def patch(source: Path, destination: Path, drops: Drops) -> None:
+    """Write a library with its `patches` to `destination`.
+
+    Raises ElfError for those of what is not loaded, and OSError.
+    """
+    whole = source.read_bytes()
+    library = read(whole)
+    data = bytearray(whole)
+    image = Image(memoryview(whole), library.loads)
+    overwritten(data, image, Drops(patches=drops.patches), library.machine)
+    destination.write_bytes(data)
 
 
 def overwritten(data: bytearray, image: Image, drops: Drops, machine: str) -> None:

@@ -17,7 +17,7 @@ from layerpack.kernels import blis, numpy_loops, openblas
 from layerpack.kernels.variants import Finder, LeftAlone, Variant, Variants
 from layerpack.processor_levels import Level
 
-__all__ = ["KERNELS_VERSION", "LeftAlone", "Variant", "find_drops"]
+__all__ = ["KERNELS_VERSION", "LeftAlone", "Variant", "find_drops", "has_kernels"]
 
 #: Part of the keys of what is made by it: another number means that other code may go.
 KERNELS_VERSION: Final = (1, CODE_VERSION)
@@ -27,6 +27,12 @@ _FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = (
     (blis.MARK, blis.find),
     (numpy_loops.MARK, numpy_loops.find),
 )
+
+
+def has_kernels(path: Path) -> bool:
+    """Whether a library may have kernels of a kind that is known. Raises OSError."""
+    data = path.read_bytes()
+    return any(mark in data for mark, _ in _FAMILIES)
 
 
 def find_drops(

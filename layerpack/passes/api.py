@@ -90,7 +90,9 @@ class PassContext:
 
     `room`: bytes left below the unzipped limit for this payload, function included (negative when
     over). `cache`: a folder for results kept by content; `interpreter`: the target's Python, or
-    None where there is none on this machine. `function`: the function package's files.
+    None where there is none on this machine. `function`: the function package's files;
+    `originals`: the files as they were before any pass, by path: symbols of theirs may tell what
+    those of later payloads no longer do.
     `recordings`: the pages of a library that the
     recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`);
     `imported`: the sources of the modules that they import, by their paths; `operators`: those of
@@ -104,6 +106,7 @@ class PassContext:
     room: int
     interpreter: Path | None = None
     function: tuple[FileEntry, ...] = ()
+    originals: Mapping[str, FileEntry] = field(default_factory=dict)
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     imported: frozenset[str] = frozenset()
     operators: frozenset[str] | None = None

@@ -172,7 +172,7 @@ def _jobs(
     """
     fits = _fits(payload, context)
     known = cache(lambda: _bound_names(payload, context))
-    reductions = Reductions(payload, context, lambda: known()[0])
+    reductions = Reductions(payload, context, lambda: known()[0], recording=recording)
     if fits:
         chosen = [entry for entry in chosen if reductions.concern(entry)]
     if not chosen:
@@ -181,9 +181,9 @@ def _jobs(
     paths = SearchPaths(payload)
     jobs = []
     for entry in chosen:
-        found = reductions.probing(entry) if recording else reductions.of(entry)
-        if found.reason:
-            context.warn(f"{entry.path}: nothing is left out of it: {found.reason}")
+        found = reductions.of(entry)
+        if found.reason and not recording:
+            context.warn(f"{entry.path}: {found.reason}")
         if fits and not found.drops:
             continue
         jobs.append(

@@ -1,4 +1,5 @@
-"""Packing one library: bound first, where the recipe wants it, then packed; both kept by content.
+"""Packing one library: patched first, where some of its code goes, then bound, where the recipe
+wants it, then packed; each kept by content.
 
 A job may run in a process of its own. What it made lies in the cache; the note beside it tells
 the figures, or why the library stays as it is.
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from layerpack.elf import ElfError, Refusal
 from layerpack.elf.diet import DIET_VERSION, DietOptions, diet
-from layerpack.elf.drops import NO_DROPS, Drops
+from layerpack.elf.drops import NO_DROPS, Drops, patch
 from layerpack.elf.drops_json import to_json
 from layerpack.elf.index import pages_of
 from layerpack.elf.pack import PACK_VERSION, PackOptions, pack
@@ -63,6 +64,9 @@ class PackJob:
 
     def bind(self) -> None:
         """Make what is to be packed."""
+        patched = self._patched()
+        if patched is not None and not patched.is_whole():
+            patched.make(self._patch)
         bound = self._bound()
         if bound is not None and not bound.is_whole():
             bound.make(self._bind)
@@ -105,7 +109,7 @@ class PackJob:
     @property
     def _settings(self) -> tuple[Any, ...]:
         """What the result depends on, beside the bytes that it is made from."""
-        gone = key_of(to_json(self.drops)) if self.drops else ""
+        gone = key_of(to_json(self._left_out)) if self.drops else ""
         return self._name, self.level, self.runpath, self.inherits_rpath, gone
 
     def _kept_names(self) -> str:
@@ -115,22 +119,45 @@ class PackJob:
         names = sorted(name.encode(errors="surrogateescape") for name in self.keep)
         return sha256_bytes(b"\0".join(names))
 
-    def _bound(self) -> KeptFile | None:
-        """The library with its references bound; None where that is not wanted."""
-        if self.keep is None:
+    @property
+    def _left_out(self) -> Drops:
+        """What goes when it is packed: its patches were made before, as binding moves what they are
+        for."""
+        return replace(self.drops, patches=())
+
+    def _patched(self) -> KeptFile | None:
+        """The library that does not choose what goes; None where that takes no patches."""
+        if not self.drops.patches:
             return None
-        key = key_of("bound", DIET_VERSION, self.sha256, self._kept_names())
+        patches = [(one.vaddr, one.data.hex()) for one in self.drops.patches]
+        key = key_of("patched", self.sha256, patches)
+        return KeptFile(self.folder / "patched" / f"{key}.so")
+
+    def _whole(self) -> tuple[Path, str] | None:
+        """What is bound, and its SHA-256; None while it is not patched yet."""
+        patched = self._patched()
+        if patched is None:
+            return self.source, self.sha256
+        note = patched.note()
+        return (patched.file, note["sha256"]) if note else None
+
+    def _bound(self) -> KeptFile | None:
+        """The library with its references bound; None where that is not wanted, or not patched."""
+        whole = self._whole()
+        if self.keep is None or whole is None:
+            return None
+        key = key_of("bound", DIET_VERSION, whole[1], self._kept_names())
         return KeptFile(self.folder / "bound" / f"{key}.so")
 
     def _input(self) -> tuple[Path, str] | None:
         """What is packed, and its SHA-256; None while the library is not bound yet."""
-        bound = self._bound()
+        whole, bound = self._whole(), self._bound()
         note = bound.note() if bound else {"refusal": ""}
-        if note is None:
+        if whole is None or note is None:
             return None
         if bound is None or "refusal" in note:
             # One that cannot be bound can be packed all the same.
-            return self.source, self.sha256
+            return whole
         return bound.file, note["sha256"]
 
     def _packed(self) -> KeptFile | None:
@@ -142,8 +169,15 @@ class PackJob:
         key = key_of("packed", PACK_VERSION, REWRITE_VERSION, ZSTD, source[1], *self._settings, hot)
         return KeptFile(self.folder / "packed" / f"{key}.so")
 
+    def _patch(self, made: Path) -> dict[str, Any]:
+        patch(self.source, made, self.drops)
+        return {}
+
     def _bind(self, made: Path) -> dict[str, Any] | Refusal:
-        result = diet(self.source, made, DietOptions(keep=self.keep or frozenset()))
+        whole = self._whole()
+        if whole is None:
+            raise ValueError(f"{self.path} is to be bound before it is patched")
+        result = diet(whole[0], made, DietOptions(keep=self.keep or frozenset()))
         return result if isinstance(result, Refusal) else {}
 
     def _pack(self, made: Path) -> dict[str, Any] | Refusal:
@@ -159,7 +193,7 @@ class PackJob:
             pager_runpath=self.runpath,
             inherits_rpath=self.inherits_rpath,
             threads=self.threads,
-            drops=self.drops,
+            drops=self._left_out,
         )
         result = pack(source, made, options)
         if isinstance(result, Refusal):

@@ -1,0 +1,62 @@
+"""What is left out of a library, as found; findings take long, and are kept as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from layerpack.elf import ElfError
+from layerpack.elf.drops import NO_DROPS, Drops
+from layerpack.elf.drops_json import from_json, to_json
+from layerpack.manifest import PartRecord
+from layerpack.units import key_of, write_text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reduction:
+    """What goes of one library, and its parts with what each costs; `reason` says why nothing does,
+    where that is not the recipe's wish."""
+
+    drops: Drops = NO_DROPS
+    parts: tuple[PartRecord, ...] = ()
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that `json` writes."""
+        return {
+            "drops": to_json(self.drops),
+            "parts": [asdict(part) for part in self.parts],
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Reduction:
+        """What `to_json` made."""
+        return cls(
+            drops=from_json(value["drops"]),
+            parts=tuple(
+                PartRecord(**{**part, "aliases": tuple(part["aliases"])}) for part in value["parts"]
+            ),
+            reason=value["reason"],
+        )
+
+
+def kept(folder: Path, kind: str, parts: Iterable[Any], make: Callable[[], dict[str, Any]]) -> Any:
+    """What `make` gives, or gave for equal `parts` before; `kind` begins the file's name.
+
+    Raises what `make` does.
+    """
+    path = folder / f"{kind}-{key_of(kind, *parts)}.json"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        text = json.dumps(make(), separators=(",", ":"))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+        value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ElfError(f"{path} is damaged")
+    return value
