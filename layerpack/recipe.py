@@ -395,6 +395,8 @@ class Recipe(_Model):
     def _records_operators(self) -> Self:
         if self.mxnet.operators == "recorded" and not self.workloads:
             raise ValueError("'mxnet.operators: recorded' needs 'workloads' to see what they run")
+        if self.mxnet.operators != "all" and self.native.store == "plain":
+            raise ValueError("'mxnet.operators' needs paged libraries, not 'native.store: plain'")
         return self
 
     @model_validator(mode="after")
