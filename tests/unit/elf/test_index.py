@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -58,13 +59,26 @@ def test_it_comes_back_as_it_was() -> None:
     assert form.read_index(form.write_index(empty)) == empty
 
 
+@pytest.mark.parametrize("size", [4, 32, 36, 1000])
+def test_what_was_left_out_comes_back(size: int) -> None:
+    table = random.Random(size).randbytes(size)
+    index = replace(INDEX, drops=table)
+    data = form.write_index(index)
+    assert len(data) == form.index_size(index)
+    assert form.read_index(data + b"frames") == index
+    (at,) = struct.unpack_from("<I", data, 120)
+    # Behind all else, so that a reader knows its end by the index's.
+    assert at % 8 == 0 and data[at:] == table
+    assert struct.unpack_from("<I", form.write_index(INDEX), 120) == (0,)
+
+
 def test_its_layout_is_what_the_pager_reads() -> None:
     """Against the fields of pager/format.h, written down here once more."""
     sizes = [form.HEADER.size, form.RANGE.size, form.WINDOW.size, form.RUN.size]
     assert sizes == [128, 24, 24, 8]
     data = form.write_index(INDEX, frames=0x456000)
     assert data[:8] == b"LAYERPAK"
-    assert struct.unpack_from("<I", data, 8) == (1,)
+    assert struct.unpack_from("<I", data, 8) == (2,)
     assert struct.unpack_from("<Q", data, 16) == (len(data),)
     assert data[24:56] == bytes(range(32))
     assert struct.unpack_from("<QQ", data, 56) == (0x456000, 999)
@@ -106,5 +120,5 @@ def test_every_damaged_byte_is_seen() -> None:
 
 def test_another_version_is_named() -> None:
     data = form.write_index(INDEX)
-    with pytest.raises(elf.ElfError, match="version 2, not 1"):
-        form.read_index(data[:8] + b"\x02\0\0\0" + data[12:])
+    with pytest.raises(elf.ElfError, match="version 3, not 2"):
+        form.read_index(data[:8] + b"\x03\0\0\0" + data[12:])
