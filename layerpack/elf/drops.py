@@ -41,8 +41,8 @@ class Patch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """The start of a dropped function whose callers are told by a C++ exception (std::logic_error)
-    instead of ending the process. Its message is `before`, a name and `after`.
+    """The start of a dropped function whose callers are told by a C++ exception instead of ending
+    the process. Its message is `before`, a name and `after`.
 
     `name` is what was wanted, as far as the function tells. One that several share is called with
     an argument (1: the first, 2: the second) that tells: from it, `steps` times the first word of
@@ -62,10 +62,11 @@ class Drops:
     """What is left out of one library.
 
     `patches` see to it that the library never chooses what is gone. `thrower` is the address of
-    the library's own way to std::__throw_logic_error (its PLT entry), 0 where there are no
-    `entries`. `needs` is the level of processor (`avx2`) without which the library must not start,
-    empty for any; `needs_hint` says what to do then. `probes` are addresses of instructions that
-    a recording tells of when they run (x86_64 only).
+    code in the library that throws an exception with the text that it is given (its PLT entry for
+    std::__throw_logic_error, say), 0 where there are no `entries`. `needs` is the level of
+    processor (`avx2`) without which the library must not start, empty for any; `needs_hint` says
+    what to do then. `probes` are addresses of instructions that a recording tells of when they run
+    (x86_64 only).
     """
 
     dropped: tuple[Dropped, ...] = ()

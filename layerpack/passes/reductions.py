@@ -34,7 +34,7 @@ from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload
 from layerpack.units import key_of, write_text
 
 #: Part of the keys of what is kept: another number means that other code may go.
-REDUCTIONS_VERSION: Final = 3
+REDUCTIONS_VERSION: Final = 4
 _MXNET: Final = "libmxnet.so"
 
 
