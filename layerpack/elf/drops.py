@@ -43,8 +43,8 @@ class Patch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """The start of a dropped function whose callers are told by a C++ exception (std::logic_error)
-    instead of ending the process. Its message is `before`, a name and `after`.
+    """The start of a dropped function whose callers are told by a C++ exception instead of ending
+    the process. Its message is `before`, a name and `after`.
 
     `name` is what was wanted, as far as the function tells. One that several share is called with
     an argument (1: the first, 2: the second) that tells: from it, `steps` times the first word of
@@ -64,11 +64,12 @@ class Drops:
     """What is left out of one library.
 
     `patches` see to it that the library never chooses what is gone. `thrower` is the address of
-    the library's own way to std::__throw_logic_error (its PLT entry), 0 where there are no
-    `entries`. `needs` is the level of processor (`avx2`) without which the library must not start,
-    empty for any; `needs_hint` says what to do then. `probes` are addresses of instructions that
-    a recording tells of when they run (x86_64 only). `cleared` are extents, (start, end), that are
-    filled with zeroes, as nothing reads them any more.
+    code in the library that throws an exception with the text that it is given (its PLT entry for
+    std::__throw_logic_error, say), 0 where there are no `entries`. `needs` is the level of
+    processor (`avx2`) without which the library must not start, empty for any; `needs_hint` says
+    what to do then. `probes` are addresses of instructions that a recording tells of when they run
+    (x86_64 only). `cleared` are extents, (start, end), that are filled with zeroes, as nothing
+    reads them any more. `laid` is code that takes the place of what is dropped.
     """
 
     dropped: tuple[Dropped, ...] = ()
@@ -79,6 +80,7 @@ class Drops:
     needs_hint: str = ""
     probes: tuple[int, ...] = ()
     cleared: tuple[tuple[int, int], ...] = ()
+    laid: tuple[Patch, ...] = ()
 
     @property
     def size(self) -> int:
@@ -114,6 +116,7 @@ def merged(drops: Iterable[Drops]) -> Drops:
             needs_hint=one.needs_hint or result.needs_hint,
             probes=result.probes + one.probes,
             cleared=result.cleared + one.cleared,
+            laid=result.laid + one.laid,
         )
     return result
 
@@ -149,6 +152,9 @@ def overwritten(data: bytearray, image: Image, drops: Drops, machine: str) -> No
     for start, end in drops.cleared:
         at = image.offset(start, end - start)
         data[at : at + end - start] = bytes(end - start)
+    for code in drops.laid:
+        at = image.offset(code.vaddr, len(code.data))
+        data[at : at + len(code.data)] = code.data
     for probe in drops.probes:
         data[image.offset(probe, 1)] = filler[0]
 

@@ -26,6 +26,7 @@ def to_json(drops: Drops) -> dict[str, Any]:
         "needs_hint": drops.needs_hint,
         "probes": list(drops.probes),
         "cleared": [list(one) for one in drops.cleared],
+        "laid": [[x.vaddr, x.data.hex()] for x in drops.laid],
         "texts": list(texts),
     }
 
@@ -54,5 +55,6 @@ def from_json(value: dict[str, Any]) -> Drops:
         needs=value["needs"],
         needs_hint=value["needs_hint"],
         probes=tuple(value["probes"]),
+        laid=tuple(Patch(vaddr=at, data=bytes.fromhex(x)) for at, x in value["laid"]),
         cleared=tuple((start, end) for start, end in value["cleared"]),
     )

@@ -80,6 +80,7 @@ def _without(before: memoryview, drops: Drops) -> memoryview:
         size = one.end - one.start
         changes.append((one.start, (filler * (size // 2 + 1))[:size]))
     changes += [(start, bytes(end - start)) for start, end in drops.cleared]
+    changes += [(one.vaddr, one.data) for one in drops.laid]
     changes += [(probe, filler[:1]) for probe in drops.probes]
     for vaddr, new in changes:
         home = next((h for h in loads if h.vaddr <= vaddr < h.vaddr + h.filesz), None)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from layerpack.elf.drops import Dropped, Drops, Entry
+from layerpack.elf.drops import NO_DROPS, Dropped, Drops, Entry
 from layerpack.elf.unwinding import unwinding_of
-from layerpack.operators.choose import Choice, Operators, UnsureError
+from layerpack.operators.choose import Choice, Operators
 from layerpack.operators.registry import Registered
+from layerpack.operators.thrower import thrower
 
-_THROWER: Final = "_ZSt19__throw_logic_errorPKc"
 _ADVICE: Final = "add it to mxnet.operators in the recipe, and build again"
 _TRAIN: Final = "remove mxnet.training from the recipe, and build again"
 #: So many operators are named, where a function belongs to several and nothing tells which.
@@ -42,9 +42,6 @@ def owners(operators: Operators, choice: Choice) -> Owners:
 
 def drops(operators: Operators, choice: Choice) -> Drops:
     """What is left out of the library. Raises UnsureError where callers could not be told."""
-    thrower = operators.code.stub_of(_THROWER)
-    if not thrower:
-        raise UnsureError("it has no way to throw an exception")
     reached = owners(operators, choice)
     functions = operators.code.functions
     dropped = [
@@ -57,11 +54,15 @@ def drops(operators: Operators, choice: Choice) -> Drops:
         for node, names in sorted(reached.by_node.items())
         if node in operators.code.described
     ]
+    if not dropped:
+        return NO_DROPS
     gone = {one.start for one in dropped}
+    throws = thrower(operators.code, dropped)
     return Drops(
-        dropped=tuple(dropped),
+        dropped=throws.dropped,
+        laid=(throws.patch,),
         entries=tuple(_entries(operators, gone, choice)),
-        thrower=thrower,
+        thrower=throws.vaddr,
         cleared=unwinding_of(operators.code, (one.start for one in dropped)),
     )
 

@@ -13,6 +13,7 @@ be: names, sizes, and that every function lies in the library's code.
 
 import ctypes
 import json
+import os
 import re
 import struct
 import sys
@@ -37,10 +38,11 @@ class Library:
     """The loaded library, and this process's memory."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        # As the kernel tells it; a cache may lie behind a link.
+        self.path = os.path.realpath(path)
         self.handle = ctypes.CDLL(path)
         self._maps = [line.split() for line in open("/proc/self/maps", encoding="ascii")]  # noqa: PTH123, SIM115
-        own = [row for row in self._maps if row[-1] == path]
+        own = [row for row in self._maps if row[-1] == self.path]
         if not own:
             raise UnknownError("it is not where it was loaded from")
         self.base = min(int(row[0].split("-")[0], 16) for row in own)
