@@ -13,7 +13,7 @@ from typing import Final
 from layerpack.elf.code import CODE_VERSION, Code
 from layerpack.elf.drops import Drops, merged
 from layerpack.elf.format import ElfError
-from layerpack.kernels import blis, numpy_loops, openblas
+from layerpack.kernels import blis, numpy_loops, onednn, openblas
 from layerpack.kernels.variants import Finder, LeftAlone, Variant, Variants
 from layerpack.processor_levels import Level
 
@@ -26,6 +26,7 @@ _FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = (
     (openblas.MARK, openblas.find),
     (blis.MARK, blis.find),
     (numpy_loops.MARK, numpy_loops.find),
+    (onednn.MARK, onednn.find),
 )
 
 
