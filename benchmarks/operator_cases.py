@@ -109,7 +109,7 @@ _ROWS: Final = (
     _Row("Activation", _SHAPES, ("act_type=sigmoid", "act_type=softrelu")),
     _Row("LeakyReLU", _SHAPES, tuple(f"act_type={one}" for one in "leaky elu selu gelu".split())),
     _Row("LeakyReLU", ("2,3,4 3", "4,3,2,2 3", "3,5 5"), ("act_type=prelu",)),
-    _Row("LeakyReLU", ("2,3,4",), ("act_type=rrelu lower_bound=0.1 upper_bound=0.3",)),
+    _Row("LeakyReLU", ("2,3,4",), ("act_type=rrelu lower_bound=0.1 upper_bound=0.3",), _ONE),
     # With a number.
     _Row(
         "_plus_scalar _minus_scalar _rminus_scalar _mul_scalar _div_scalar _rdiv_scalar _mod_scalar"
@@ -389,6 +389,30 @@ _ROWS: Final = (
     _Row("_contrib_quadratic", _SHAPES, ("a=1.5 b=2 c=3",)),
     _Row("_contrib_quantize_v2", ("3,5",), ("", "out_type=int8 min_calib_range=-1 max_calib_range=1")),
     _Row("khatri_rao", ("2,3 4,3",)),
+    _Row("_backward_softmax _backward_tanh _backward_gamma", _SAME[:5]),
+    # Quantised: numbers, then the least and the largest that they stand for.
+    _Row(
+        "_contrib_quantized_elemwise_add _contrib_quantized_elemwise_mul",
+        ("3,5 3,5 1:below:float32 1:positive:float32 1:below:float32 1:positive:float32",),
+    ),
+    _Row(
+        "_contrib_quantized_concat",
+        ("3,5 3,4 1:below:float32 1:positive:float32 1:below:float32 1:positive:float32",),
+        ("num_args=2 dim=1",),
+    ),
+    _Row(
+        "_contrib_quantized_fully_connected",
+        (
+            "4,6 3,6::int8 1:below:float32 1:positive:float32 1:below:float32 1:positive:float32",
+            "4,2,3 3,6::int8 1:below:float32 1:positive:float32 1:below:float32 1:positive:float32",
+        ),
+        ("num_hidden=3 no_bias=True",),
+    ),
+    _Row(
+        "_contrib_quantized_embedding",
+        ("4:index7:int32 7,5 1:below:float32 1:positive:float32",),
+        ("input_dim=7 output_dim=5",),
+    ),
     _Row(
         "_contrib_DeformableConvolution",
         ("1,4,6,6 1,18,4,4 3,4,3,3 3",),
