@@ -72,7 +72,7 @@ def _outcome(call: Callable[[], Any]) -> str:
     mx.random.seed(7)
     try:
         return digest(_plain(call()))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         text = _PLACE.sub("...", _TRACE.sub("", str(error)))
         return f"{MARK}{type(error).__name__}: {text}"[:1000]
 
@@ -116,9 +116,11 @@ def _values(one: Input, dtype: str, place: int) -> Any:
         values = random.normal(size=one.shape)
         if dtype.startswith(("int", "uint")) and kind == "normal":
             values = np.round(values * 4)
-        if kind in {"positive", "weights", "unit", "percent"}:
+        if kind in {"positive", "below", "weights", "unit", "percent"}:
             values = np.abs(values) + 0.1
-        if kind == "weights":
+        if kind == "below":
+            values = -values
+        elif kind == "weights":
             values = values / values.sum(axis=-1, keepdims=True)
         elif kind == "unit":
             values = values / (1 + values)
@@ -176,7 +178,8 @@ class Calls:
         try:
             mx.random.seed(7)
             _plain(self.invoke(self.inputs()))
-        except Exception:
+        except Exception:  # noqa: BLE001
+            # So are all others.
             return found
         found["out"] = self.into
         if self.case.inputs:
@@ -220,9 +223,7 @@ class Calls:
         return [places, inputs]
 
     def _heads(self, outputs: list[Any]) -> list[Any]:
-        made = [
-            Input(shape=one.shape, kind="normal", dtype="", storage="default") for one in outputs
-        ]
+        made = [Input(shape=one.shape, kind="normal", dtype="", storage="default") for one in outputs]
         return [
             array(one, np.dtype(out.dtype).name, 100 + place)
             for place, (one, out) in enumerate(zip(made, outputs, strict=True))
@@ -271,7 +272,9 @@ class Calls:
         arguments = {key: one for key, one in given.items() if key not in states}
         found: list[Any] = [made.tojson() if not given else len(names)]
         for request in ("write", "add"):
-            gradients = dict(zip(arguments, self._places(list(arguments.values())), strict=True))
+            gradients = dict(
+                zip(arguments, self._places(list(arguments.values())), strict=True)
+            )
             mx.random.seed(7)
             bound = made.bind(
                 _CONTEXT,
