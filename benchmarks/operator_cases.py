@@ -105,9 +105,11 @@ _ROWS: Final = (
         (*_SHAPES, *_SPARSE),
         ("scalar=1.5", "a_min=-0.5 a_max=0.5", *(f"dtype={one}" for one in TYPES)),
     ),
-    _Row("Activation", _SHAPES, tuple(f"act_type={one}" for one in "relu tanh softsign".split())),
+    _Row("Activation", _SHAPES, tuple(f"act_type={one}" for one in ["relu", "tanh", "softsign"])),
     _Row("Activation", _SHAPES, ("act_type=sigmoid", "act_type=softrelu")),
-    _Row("LeakyReLU", _SHAPES, tuple(f"act_type={one}" for one in "leaky elu selu gelu".split())),
+    _Row(
+        "LeakyReLU", _SHAPES, tuple(f"act_type={one}" for one in ["leaky", "elu", "selu", "gelu"])
+    ),
     _Row("LeakyReLU", ("2,3,4 3", "4,3,2,2 3", "3,5 5"), ("act_type=prelu",)),
     _Row("LeakyReLU", ("2,3,4",), ("act_type=rrelu lower_bound=0.1 upper_bound=0.3",), _ONE),
     # With a number.
@@ -189,15 +191,21 @@ _ROWS: Final = (
     _Row("slice_like", ("4,6 2,3", "5,6 5,4"), ("", "axes=(1,)")),
     _Row("Pad", ("2,3,4,5",), tuple(f"mode={m} pad_width=(0,0,0,0,1,2,2,1)" for m in ("edge",))),
     _Row("Pad", ("2,3,4,5", "1,2,4,4,4"), ("mode=constant pad_width=(0,0,0,0,1,2,2,1)",)),
-    _Row("_npi_pad", ("3,4",), ("pad_width=((1,2),(0,1)) mode=constant", "pad_width=((1,1),(2,1)) mode=reflect")),
+    _Row(
+        "_npi_pad",
+        ("3,4",),
+        ("pad_width=((1,2),(0,1)) mode=constant", "pad_width=((1,1),(2,1)) mode=reflect"),
+    ),
     _Row("diag", ("4,4", "6", "2,3,3"), ("", "k=1")),
     _Row("depth_to_space space_to_depth", ("2,8,4,4",), ("block_size=2",)),
     # Makers, without inputs.
     _Row(
         "_zeros _ones _zeros_without_dtype _npi_zeros _npi_ones",
         ("",),
-        tuple(f"shape={s} dtype={t}" for s in ("(3,5)", "(2,)", "(2,3,4,5)") for t in TYPES)
-        + ("shape=(3,5) dtype=-1",),
+        (
+            "shape=(3,5) dtype=-1",
+            *(f"shape={s} dtype={t}" for s in ("(3,5)", "(2,)", "(2,3,4,5)") for t in TYPES),
+        ),
         _ONE,
     ),
     _Row(
@@ -225,20 +233,31 @@ _ROWS: Final = (
     _Row("Embedding", ("4:index7:int32 7,5:::row_sparse",), ("input_dim=7 output_dim=5",)),
     _Row(
         "take",
-        ("6,4 3:index6:int32", "6,4 2,3:index6:float32", "5 4:index9:int64", "4,5,6 2:index4:int32"),
+        (
+            "6,4 3:index6:int32",
+            "6,4 2,3:index6:float32",
+            "5 4:index9:int64",
+            "4,5,6 2:index4:int32",
+        ),
         ("", "axis=1 mode=wrap", "axis=-1 mode=clip"),
     ),
     _Row("batch_take pick", ("4,5 4:index5:int32", "3,6 3:index6:float32")),
     _Row("pick", ("4,5 4:index5:float32",), ("axis=1 keepdims=True", "axis=0 mode=wrap")),
     _Row("gather_nd", ("4,5 2,3:index4:int32", "4,5,2 1,3:index4:float32", "4,5 2,3:index4:int64")),
-    _Row("scatter_nd", ("3 2,3:index4:int32", "3,2 1,3:index4:int32"), ("shape=(4,4)", "shape=(4,2)")),
+    _Row(
+        "scatter_nd", ("3 2,3:index4:int32", "3,2 1,3:index4:int32"), ("shape=(4,4)", "shape=(4,2)")
+    ),
     _Row("one_hot", ("4:index5:int32", "2,3:index5:float32"), ("depth=5", "depth=5 dtype=float16")),
     _Row("where", ("3,5:sign 3,5 3,5", "3:sign 3,5 3,5", "3,4:sign:float32:csr 3,4 3,4")),
     _Row("_npi_where", ("3,5:sign:bool 3,5 3,5", "3,1:sign:bool 1,5 3,5", "5:sign 3,5 0-d")),
-    _Row("topk", ("4,6", "2,3,8"), tuple(f"k=3 ret_typ={one}" for one in ("value", "both", "mask"))),
+    _Row(
+        "topk", ("4,6", "2,3,8"), tuple(f"k=3 ret_typ={one}" for one in ("value", "both", "mask"))
+    ),
     _Row("topk", ("4,6",), ("k=2 axis=0 is_ascend=True dtype=int32",)),
     _Row("sort argsort", ("4,6", "2,3,8", "7"), ("", "axis=0 is_ascend=False")),
-    _Row("SequenceMask", ("5,3,2 3:index6", "4,3 3:index4"), ("use_sequence_length=True value=-1",)),
+    _Row(
+        "SequenceMask", ("5,3,2 3:index6", "4,3 3:index4"), ("use_sequence_length=True value=-1",)
+    ),
     _Row("SequenceMask", ("3,5,2 3:index6", "3,5 3:index6"), ("use_sequence_length=True axis=1",)),
     _Row("SequenceMask", ("3,5,2", "3,5,2,4,2")),
     _Row("SequenceLast SequenceReverse", ("5,3,2 3:length5",), ("use_sequence_length=True",)),
@@ -261,7 +280,9 @@ _ROWS: Final = (
         ("", "eps=1e-12", "output_mean_var=True"),
     ),
     _Row("LayerNorm", ("6,4 6 6", "3,6,2 6 6"), ("axis=0", "axis=1")),
-    _Row("L2Normalization", ("3,5", "2,3,4", "2,3,2,4"), ("", "mode=channel", "mode=spatial eps=0.1")),
+    _Row(
+        "L2Normalization", ("3,5", "2,3,4", "2,3,2,4"), ("", "mode=channel", "mode=spatial eps=0.1")
+    ),
     _Row("GroupNorm", ("2,4,3,3 2 2", "2,4,5 4 4"), ("num_groups=2", "num_groups=4 eps=0.1")),
     _Row("InstanceNorm", ("2,4,3,3 4 4", "2,4,5 4 4"), ("", "eps=0.1")),
     _Row("LRN", ("2,6,3,3",), ("nsize=3", "nsize=5 alpha=0.1 beta=0.5")),
@@ -276,7 +297,9 @@ _ROWS: Final = (
         ("2,4,9,8 6,4,3,3 6",),
         ("kernel=(3,3) num_filter=6", "kernel=(3,3) num_filter=6 stride=(2,1) pad=(1,2)"),
     ),
-    _Row("Convolution", ("2,4,9,8 6,2,3,3",), ("kernel=(3,3) num_filter=6 num_group=2 no_bias=True",)),
+    _Row(
+        "Convolution", ("2,4,9,8 6,2,3,3",), ("kernel=(3,3) num_filter=6 num_group=2 no_bias=True",)
+    ),
     _Row("Convolution", ("2,4,9 6,4,3 6",), ("kernel=(3,) num_filter=6 dilate=(2,)",)),
     _Row("Convolution", ("1,2,5,6,7 3,2,3,3,3 3",), ("kernel=(3,3,3) num_filter=3",)),
     _Row("Deconvolution", ("2,4,5,6 4,3,3,3",), ("kernel=(3,3) num_filter=3 stride=(2,2)",)),
@@ -296,7 +319,9 @@ _ROWS: Final = (
         ("5,2,3 72 1,2,4",),
         ("state_size=4 num_layers=1 mode=rnn_tanh", "state_size=4 num_layers=1 mode=rnn_relu"),
     ),
-    _Row("RNN", ("5,2,3 36 1,2,4",), ("state_size=4 num_layers=1 mode=rnn_tanh state_outputs=True",)),
+    _Row(
+        "RNN", ("5,2,3 36 1,2,4",), ("state_size=4 num_layers=1 mode=rnn_tanh state_outputs=True",)
+    ),
     _Row("RNN", ("5,2,3 144 1,2,4 1,2,4",), ("state_size=4 num_layers=1 mode=lstm",)),
     _Row("RNN", ("5,2,3 108 1,2,4",), ("state_size=4 num_layers=1 mode=gru state_outputs=True",)),
     _Row(
@@ -304,12 +329,17 @@ _ROWS: Final = (
         ("5,2,3 288 2,2,4 2,2,4",),
         ("state_size=4 num_layers=1 mode=lstm bidirectional=True state_outputs=True",),
     ),
-    _Row(
-        "UpSampling", ("2,3,4,4",), ("scale=2 sample_type=nearest num_args=1",), _FLOATS
-    ),
+    _Row("UpSampling", ("2,3,4,4",), ("scale=2 sample_type=nearest num_args=1",), _FLOATS),
     _Row("Dropout", ("3,5", "2,3,4"), ("p=0.5", "p=0.5 mode=always", "p=0.3 axes=(0,)"), _FLOATS),
-    _Row("SoftmaxOutput SoftmaxActivation", ("4,5 4:index5", "4,5,3 4,3:index5"), ("", "multi_output=True")),
-    _Row("LinearRegressionOutput LogisticRegressionOutput MAERegressionOutput SVMOutput", ("4,5 4,5",)),
+    _Row(
+        "SoftmaxOutput SoftmaxActivation",
+        ("4,5 4:index5", "4,5,3 4,3:index5"),
+        ("", "multi_output=True"),
+    ),
+    _Row(
+        "LinearRegressionOutput LogisticRegressionOutput MAERegressionOutput SVMOutput",
+        ("4,5 4,5",),
+    ),
     _Row("CTCLoss", ("6,2,5 2,3:length4:float32",), ("", "blank_label=last")),
     _Row("softmax_cross_entropy", ("4,5 4:index5",)),
     _Row("BilinearSampler", ("2,3,6,5 2,2,4,4",)),
@@ -326,7 +356,11 @@ _ROWS: Final = (
     _Row("batch_dot", ("2,4,3 2,4,5",), ("transpose_a=True",)),
     _Row("_npi_tensordot", ("2,3,4 4,3,5",), ("a_axes_summed=(1,2) b_axes_summed=(1,0)",)),
     _Row("_npi_tensordot_int_axes", ("2,3,4 3,4,5",), ("axes=2",)),
-    _Row("_npi_einsum", ("3,4 4,5",), ("subscripts=ij,jk->ik num_args=2 optimize=1", "subscripts=ij,jk num_args=2")),
+    _Row(
+        "_npi_einsum",
+        ("3,4 4,5",),
+        ("subscripts=ij,jk->ik num_args=2 optimize=1", "subscripts=ij,jk num_args=2"),
+    ),
     _Row("_npi_einsum", ("4,4",), ("subscripts=ii num_args=1", "subscripts=ij->ji num_args=1")),
     _Row("_linalg_gemm2", ("3,4 4,5", "2,3,4 2,4,5"), ("", "alpha=2.5")),
     _Row("_linalg_gemm", ("3,4 4,5 3,5",), ("alpha=2.5 beta=0.5",)),
@@ -337,12 +371,14 @@ _ROWS: Final = (
         ("4,4:definite", "2,3,3:definite", "1,1:definite"),
     ),
     _Row("_linalg_gelqf _npi_svd", ("3,5", "2,3,4", "4,4:definite")),
-    _Row("_linalg_trsm _linalg_trmm", ("4,4:definite 4,3", "2,4,4:definite 2,4,3"), ("", "lower=False")),
+    _Row(
+        "_linalg_trsm _linalg_trmm",
+        ("4,4:definite 4,3", "2,4,4:definite 2,4,3"),
+        ("", "lower=False"),
+    ),
     _Row("_linalg_syrk", ("3,4", "2,3,4"), ("", "transpose=True alpha=0.5")),
     _Row("_npi_solve", ("4,4:definite 4,2", "4,4:definite 4")),
-    _Row(
-        "_contrib_interleaved_matmul_selfatt_qk", ("5,2,24", "3,1,48"), ("heads=2", "heads=4")
-    ),
+    _Row("_contrib_interleaved_matmul_selfatt_qk", ("5,2,24", "3,1,48"), ("heads=2", "heads=4")),
     _Row(
         "_contrib_interleaved_matmul_selfatt_valatt",
         ("5,2,24 4,5,5", "3,1,24 2,3,3"),
@@ -369,25 +405,51 @@ _ROWS: Final = (
     _Row("_random_normal_like _random_uniform_like", ("3,5",), ("",), _FLOATS),
     # Images.
     _Row("_image_to_tensor", _IMAGES),
-    _Row("_image_normalize", ("3,5,6", "2,3,5,6"), ("mean=(0.5,0.4,0.3) std=(0.2,0.3,0.4)", "mean=0.5")),
+    _Row(
+        "_image_normalize",
+        ("3,5,6", "2,3,5,6"),
+        ("mean=(0.5,0.4,0.3) std=(0.2,0.3,0.4)", "mean=0.5"),
+    ),
     _Row("_image_resize", _IMAGES, ("size=(5,4)", "size=6 keep_ratio=True", "size=(5,4) interp=2")),
     _Row("_image_crop", _IMAGES, ("x=1 y=2 width=5 height=4",)),
     _Row("_image_flip_left_right _image_flip_top_bottom", _IMAGES),
-    _Row("_image_random_brightness _image_random_contrast", _IMAGES[:1], ("min_factor=0.5 max_factor=1.5",)),
+    _Row(
+        "_image_random_brightness _image_random_contrast",
+        _IMAGES[:1],
+        ("min_factor=0.5 max_factor=1.5",),
+    ),
     _Row("_cvimresize", _IMAGES[:1], ("w=5 h=6", "w=5 h=6 interp=2")),
-    _Row("_contrib_BilinearResize2D", ("2,3,5,6",), ("height=7 width=8", "mode=odd_scale scale_height=2")),
+    _Row(
+        "_contrib_BilinearResize2D",
+        ("2,3,5,6",),
+        ("height=7 width=8", "mode=odd_scale scale_height=2"),
+    ),
     _Row("_contrib_AdaptiveAvgPooling2D", ("2,3,5,6",), ("output_size=(2,3)", "")),
     # Sparse storage.
-    _Row("cast_storage", ("5,4:sparse", *_SPARSE), tuple(f"stype={s}" for s in ("csr", "row_sparse", "default"))),
+    _Row(
+        "cast_storage",
+        ("5,4:sparse", *_SPARSE),
+        tuple(f"stype={s}" for s in ("csr", "row_sparse", "default")),
+    ),
     _Row("_sparse_retain", ("5,4:::row_sparse 2:index5:int64", "5,4:::row_sparse 3:index5")),
     # Others.
-    _Row("_contrib_box_nms", ("6,6:unit", "2,6,6:unit"), ("overlap_thresh=0.3", "topk=3 id_index=0 force_suppress=True")),
+    _Row(
+        "_contrib_box_nms",
+        ("6,6:unit", "2,6,6:unit"),
+        ("overlap_thresh=0.3", "topk=3 id_index=0 force_suppress=True"),
+    ),
     _Row("_contrib_box_iou", ("4,4:unit 3,4:unit",), ("", "format=center")),
-    _Row("_contrib_ROIAlign", ("2,4,8,8 3,5:index2",), ("pooled_size=(2,2) spatial_scale=1.0 sample_ratio=2",)),
+    _Row(
+        "_contrib_ROIAlign",
+        ("2,4,8,8 3,5:index2",),
+        ("pooled_size=(2,2) spatial_scale=1.0 sample_ratio=2",),
+    ),
     _Row("_contrib_MultiBoxPrior", ("1,3,6,5",), ("sizes=(0.5,0.2) ratios=(1,2)",)),
     _Row("_contrib_fft", ("3,8",), ("", "compute_size=2")),
     _Row("_contrib_quadratic", _SHAPES, ("a=1.5 b=2 c=3",)),
-    _Row("_contrib_quantize_v2", ("3,5",), ("", "out_type=int8 min_calib_range=-1 max_calib_range=1")),
+    _Row(
+        "_contrib_quantize_v2", ("3,5",), ("", "out_type=int8 min_calib_range=-1 max_calib_range=1")
+    ),
     _Row("khatri_rao", ("2,3 4,3",)),
     _Row("_backward_softmax _backward_tanh _backward_gamma", _SAME[:5]),
     # Quantised: numbers, then the least and the largest that they stand for.
@@ -419,7 +481,11 @@ _ROWS: Final = (
         ("kernel=(3,3) num_filter=3",),
     ),
     # Updates of weights, which change their inputs.
-    _Row("sgd_update signsgd_update", ("4,3 4,3", "4,3 4,3:::row_sparse"), ("lr=0.1", "lr=0.1 wd=0.1 clip_gradient=0.5")),
+    _Row(
+        "sgd_update signsgd_update",
+        ("4,3 4,3", "4,3 4,3:::row_sparse"),
+        ("lr=0.1", "lr=0.1 wd=0.1 clip_gradient=0.5"),
+    ),
     _Row(
         "sgd_mom_update nag_mom_update signum_update",
         ("4,3 4,3 4,3", "4,3 4,3:::row_sparse 4,3"),

@@ -38,7 +38,7 @@ NUMPY: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {
     "_npi_true_divide_scalar": lambda np, npx, x: x / 2,
     "_npi_mod": lambda np, npx, x: np.mod(x, x),
     "_npi_arctan2": lambda np, npx, x: np.arctan2(x, x),
-    "_npi_greater": lambda np, npx, x: x > x,
+    "_npi_greater": lambda np, npx, x: np.greater(x, x),
     "_npi_less_scalar": lambda np, npx, x: x < 1,
     "_np_dot": lambda np, npx, x: np.dot(x, x),
     "_npi_matmul": lambda np, npx, x: np.matmul(x, x),

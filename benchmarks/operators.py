@@ -5,12 +5,12 @@
 
 For each operator libmxnet.so is reduced to it, and to what it calls for, and packed; then a process
 on the plain wheels and one on the reduced library make the same calls (`operator_driver`), for all
-data types, shapes and storage types that `operator_cases` has. Outcomes are compared one by one: they
-must be the same to the bit, and errors the same texts. Told apart are errors that say that *another*
-operator was left out, which a call of the driver's needs. A call in which both processes end is left
-out of another run; one in which the reduced one alone ends is a failure. Without names, the
-operators of `OTHERS` are tried; `--kept` tries those that a recipe's recording leads to. Ends with 1
-after any failure. `--folder` keeps the plain tree for the next time.
+data types, shapes and storage types that `operator_cases` has. Outcomes are compared one by one:
+they must be the same to the bit, and errors the same texts. Told apart are errors that say that
+*another* operator was left out, which a call of the driver's needs. A call in which both processes
+end is left out of another run; one in which the reduced one alone ends is a failure. Without names,
+the operators of `OTHERS` are tried; `--kept` tries those that a recipe's recording leads to. Ends
+with 1 after any failure. `--folder` keeps the plain tree for the next time.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def main() -> int:
                 started = time.perf_counter()
                 failed += _told(name, compared(plain, tree.result(), name, Path(scratch)), started)
                 (tree.result() / "mxnet" / _LIBRARY).unlink()
-    print(f"{len(names)} operators tried, {failed} failed; not tried: {' '.join(untried) or 'none'}")
+    print(
+        f"{len(names)} operators tried, {failed} failed; not tried: {' '.join(untried) or 'none'}"
+    )
     return 1 if failed else 0
 
 

@@ -21,7 +21,7 @@ from layerpack.isolation import Isolator, Wanted
 from layerpack.manifest import Manifest
 from layerpack.output import Built
 from layerpack.payload import Payload, is_library_name
-from layerpack.processor_levels import Level, lacking, variables
+from layerpack.processor_levels import LEVELS, Level, lacking, variables
 from layerpack.trial import Ran, Trial
 
 _NO_MODULES: Final = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
@@ -153,10 +153,11 @@ class _Proof:
         self._events.step("verifying: running the workloads on the layers")
         ours = self._trial.ran(packed)
         self._events.step("verifying: running the workloads on the plain install")
-        plain = self._ran_plain({})
+        held = self._held()
+        plain = self._ran_plain(held)
         workloads = [
             {"name": one.name, "equal": equal, "packed": one.numbers, "plain": other.numbers}
-            for one, other, equal in self._compared(ours, plain, {})
+            for one, other, equal in self._compared(ours, plain, held)
         ]
         self._answers = Answers(
             tolerance=self._recipe.verify.tolerance,
@@ -176,6 +177,19 @@ class _Proof:
             name=ran.name, event=event, answer=ran.payload, again=ran.again or ran.payload
         )
 
+    def _held(self) -> dict[str, str]:
+        """What holds the plain install to what the recipe's `cpu` leaves of the layers' kernels:
+        the highest level that this processor has."""
+        has = [x for x in self._recipe.cpu_levels if not lacking(x, self._trial.processor)]
+        if not has or self._recipe.native.store == "plain":
+            return {}
+        order = LEVELS[self._recipe.architecture]
+        return self._variables(max(has, key=order.index))
+
+    def _variables(self, level: Level) -> dict[str, str]:
+        paths = (one.source for one in self._built.naive if is_library_name(one.path))
+        return variables(level, paths)
+
     def _at_level(self, packed: Trees, level: Level) -> dict[str, Any]:
         """The workloads with libraries held to a level of the processor."""
         lacks = lacking(level, self._trial.processor)
@@ -184,8 +198,7 @@ class _Proof:
             self._events.warn(f"the layers are not verified at {level}: {reason}")
             return {"level": level, "state": "not verified", "reason": reason}
         self._events.step(f"verifying at {level}")
-        paths = (one.source for one in self._built.naive if is_library_name(one.path))
-        settings = variables(level, paths)
+        settings = self._variables(level)
         ours = self._trial.ran(packed, variables=settings)
         compared = self._compared(ours, self._ran_plain(settings), settings)
         return {

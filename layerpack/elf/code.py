@@ -26,7 +26,7 @@ from layerpack.elf.slots import Slots, read_slots
 from layerpack.elf.tables import SHN_LORESERVE, Memory, read_tables
 
 #: Part of the keys of what is made by a graph: another number means that it may be another.
-CODE_VERSION: Final = 2
+CODE_VERSION: Final = 4
 _LONGEST_TABLE: Final = 1 << 16
 _LONGEST_TEXT: Final = 512
 #: Functions between two times that progress is told.
@@ -78,12 +78,11 @@ class Code:
         dynamic = dict(tables.dynamic)
         self._dynamic = dynamic
         self._slots: Slots = read_slots(self.image, self.source, tables)
-        self._stubs = [s for s in self.source.sections if s.name.startswith(".plt") and s.size]
         self._read_functions()
         self._read_references()
 
     def _read_functions(self) -> None:
-        stubs = sorted((one.addr, one.addr + one.size) for one in self._stubs)
+        stubs = sorted(self._slots.stubs)
         described = [
             one
             for one in functions.described_functions(self.image, self.source)
@@ -93,7 +92,7 @@ class Code:
         ordered = sorted(points)
         between = [
             part
-            for gap in functions.gaps(self.source, described, stubs)
+            for gap in functions.gaps(self.image, self.source, described, stubs)
             for part in functions.split(
                 gap, ordered[bisect_left(ordered, gap[0]) : bisect_right(ordered, gap[1])]
             )
@@ -118,7 +117,11 @@ class Code:
             for target, kind in set(references(data, one.start)):
                 if one.start <= target < one.end:
                     continue
-                outside.append((number, self._slots.resolved(target), kind))
+                meant = self._slots.resolved(target)
+                # Reading a word of the GOT is how code takes an address.
+                outside.append(
+                    (number, meant, kind if meant == target or kind == CALL else ADDRESS)
+                )
         tables = {
             (number, target)
             for number, target, kind in outside
@@ -147,8 +150,15 @@ class Code:
 
     def _connect(self, outside: list[tuple[int, int, int]]) -> None:
         slots = self._slots
-        bounds = {target for _, target, _ in outside if slots.is_data(target)}
+        # What is only read or written may be one of an array's, which is used as a whole elsewhere.
+        bounds = {
+            target for _, target, kind in outside if kind == ADDRESS and slots.is_data(target)
+        }
         bounds |= {value for value in slots.values.values() if slots.is_data(value)}
+        if self.source.machine == "aarch64":
+            # Its compilers reach several things from one address amid them (section anchors), so
+            # that nothing but exported symbols tells where one begins.
+            bounds = {start for start, _ in slots.data}
         bounds |= {start for start in self.symbols if slots.is_data(start)}
         self._bounds = array("Q", sorted(bounds))
         found: set[int] = set()
@@ -156,8 +166,8 @@ class Code:
         for number, target, kind in outside:
             node = self.node(target)
             if node is not None:
-                found.add(number << 33 | node << 1 | kind)
-            elif kind == ADDRESS and target:
+                found.add(number << 33 | node << 1 | (kind == CALL))
+            elif kind != CALL and target:
                 constants.add((number, target))
         for at, value in slots.values.items():
             start, end = self.node(at), self.node(value)
@@ -259,7 +269,7 @@ class Code:
 
     def stub_of(self, name: str) -> int:
         """The address of the PLT's entry for another library's symbol; 0 where there is none."""
-        return self._slots.stub_of(name, self._stubs)
+        return self._slots.stub_of(name)
 
     def section(self, name: str) -> Section | None:
         """A section by its name."""

@@ -6,6 +6,7 @@ table has nearly all of what a compiler made; what was written by hand lies in t
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -24,6 +25,13 @@ _HEADER: Final = b"\x01\x1b\x03\x3b"
 _RELATIVE_4: Final = 0x1B
 #: Functions begin at multiples of it, at most.
 _ALIGNMENT: Final = 16
+#: What assemblers put between functions, to align them: x86's NOPs of any length, INT3 and zeroes;
+#: aarch64's NOP.
+_PADDING: Final = re.compile(
+    rb"(?:\x66*\x2e?(?:\x90|\x0f\x1f(?:\x00|\x40.|\x44..|\x80.{4}|\x84.{5}))"
+    rb"|\xcc|\x00|\x1f\x20\x03\xd5)*",
+    re.DOTALL,
+)
 
 
 def described_functions(image: Image, source: SharedObject) -> list[tuple[int, int]]:
@@ -57,7 +65,10 @@ def described_functions(image: Image, source: SharedObject) -> list[tuple[int, i
 
 
 def gaps(
-    source: SharedObject, functions: list[tuple[int, int]], skipped: list[tuple[int, int]]
+    image: Image,
+    source: SharedObject,
+    functions: list[tuple[int, int]],
+    skipped: list[tuple[int, int]],
 ) -> Iterator[tuple[int, int]]:
     """Code that lies in no function and not in `skipped` (both sorted).
 
@@ -67,8 +78,8 @@ def gaps(
     for section in source.sections:
         if section.flags & elf.SHF_EXECINSTR and section.type != elf.SHT_NOBITS:
             for start, end in without(taken, section.addr, section.addr + section.size):
-                # Less is what assemblers put between functions, to align them.
-                if end - start >= _ALIGNMENT:
+                short = end - start < _ALIGNMENT
+                if not short or not _PADDING.fullmatch(bytes(image.bytes_at(start, end - start))):
                     yield start, end
 
 

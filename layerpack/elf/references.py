@@ -13,6 +13,8 @@ from typing import Final
 #: Kinds of references.
 CALL: Final = 1
 ADDRESS: Final = 0
+#: Read or written there, and nowhere behind it.
+ACCESS: Final = 2
 
 #: An address, and what is done with it.
 Reference = tuple[int, int]
@@ -33,12 +35,12 @@ def goes_on(machine: str, code: bytes) -> bool | None:
 
 def _x86_64(code: bytes, vaddr: int) -> Iterator[Reference]:
     # Imported here: a build that drops nothing does without.
-    from iced_x86 import Decoder, OpKind  # noqa: PLC0415
+    from iced_x86 import Decoder, Mnemonic, OpKind  # noqa: PLC0415
 
-    near = OpKind.NEAR_BRANCH64
+    near, lea = OpKind.NEAR_BRANCH64, Mnemonic.LEA
     for one in Decoder(64, code, ip=vaddr):
         if one.is_ip_rel_memory_operand:
-            yield one.ip_rel_memory_address, ADDRESS
+            yield one.ip_rel_memory_address, ADDRESS if one.mnemonic == lea else ACCESS
         elif one.op0_kind == near:
             yield one.near_branch_target, CALL
 
@@ -87,18 +89,18 @@ def _aarch64(code: bytes, vaddr: int) -> Iterator[Reference]:
         elif word & 0x1F000000 == 0x10000000:  # ADR, ADRP
             distance = _signed((word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3, 21)
             if word >> 31:
+                # No reference by itself: what follows tells which part of the page is meant.
                 pages[word & 31] = (at & ~0xFFF) + (distance << 12)
-                yield pages[word & 31], ADDRESS
             else:
                 yield at + distance, ADDRESS
         elif word & 0x3B000000 == 0x18000000:  # LDR (literal)
-            yield at + 4 * _signed(word >> 5, 19), ADDRESS
+            yield at + 4 * _signed(word >> 5, 19), ACCESS
         elif word & 0x7F800000 == 0x11000000 and word >> 5 & 31 in pages:  # ADD, 12 bits
             shift = 12 if word >> 22 & 1 else 0
             yield pages[word >> 5 & 31] + ((word >> 10 & 0xFFF) << shift), ADDRESS
         elif word & 0x3B000000 == 0x39000000 and word >> 5 & 31 in pages:  # LDR and STR, 12 bits
             size = word >> 30 | (word >> 21 & 4 if word >> 26 & 1 else 0)
-            yield pages[word >> 5 & 31] + ((word >> 10 & 0xFFF) << size), ADDRESS
+            yield pages[word >> 5 & 31] + ((word >> 10 & 0xFFF) << size), ACCESS
 
 
 def _signed(value: int, bits: int) -> int:

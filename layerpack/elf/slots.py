@@ -9,12 +9,12 @@ from typing import Final
 from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Image
 from layerpack.elf.format import ElfError
-from layerpack.elf.read import Section, SharedObject
+from layerpack.elf.read import SharedObject
 from layerpack.elf.tables import DynamicTables
 
 #: Relocations by e_machine's name: a plain address, an entry of the GOT, of the PLT's part of it,
-#: and an address without a symbol (processor supplements).
-_TYPES: Final = {"x86_64": (1, 6, 7, 8), "aarch64": (257, 1025, 1026, 1027)}
+#: an address without a symbol, and one that a resolver gives (processor supplements).
+_TYPES: Final = {"x86_64": (1, 6, 7, 8, 37), "aarch64": (257, 1025, 1026, 1027, 1032)}
 #: JMP through an address relative to the instruction's end, perhaps behind ENDBR64 and BND.
 _JUMP: Final = b"\xff\x25"
 _ENDBR: Final = b"\xf3\x0f\x1e\xfa"
@@ -24,12 +24,13 @@ _ENDBR: Final = b"\xf3\x0f\x1e\xfa"
 class Slots:
     """`values`: the address in the library that each word gets; `got` are the words that code
     reads to learn an address; `data` the segments, (start, end), that have words; `imports` the
-    words for what other libraries define, by name."""
+    words for what other libraries define, by name; `stubs` are the PLT's sections."""
 
     values: dict[int, int]
     got: frozenset[int]
     data: tuple[tuple[int, int], ...]
     imports: dict[str, int]
+    stubs: tuple[tuple[int, int], ...]
     image: Image
     machine: str
 
@@ -54,11 +55,11 @@ class Slots:
             return self.values.get(vaddr, 0)
         return vaddr
 
-    def stub_of(self, name: str, sections: list[Section]) -> int:
+    def stub_of(self, name: str) -> int:
         """The PLT's entry that leads to another library's symbol; 0 where there is none."""
         slot = self.imports.get(name)
-        for section in sections if slot is not None else ():
-            for at in range(section.addr, section.addr + section.size, 8):
+        for start, end in self.stubs if slot is not None else ():
+            for at in range(start, end, 8):
                 if self._slot_of_stub(at) == slot:
                     return at
         return 0
@@ -71,7 +72,8 @@ class Slots:
 
     def _slot_of_stub(self, vaddr: int) -> int | None:
         # Entries have 16 bytes, but 8 in GNU ld's .plt.got.
-        if vaddr % 8 or self.is_data(vaddr):
+        # A function that is nothing but such a jump is one all the same.
+        if vaddr % 8 or not any(start <= vaddr < end for start, end in self.stubs):
             return None
         code = self._bytes(vaddr) + self._bytes(vaddr + 8)
         if len(code) < 8:
@@ -82,13 +84,14 @@ class Slots:
 
 def read_slots(image: Image, source: SharedObject, tables: DynamicTables) -> Slots:
     """The words that a library's relocations fill in. Raises ElfError for malformed ones."""
-    plain, glob, jump, relative = _TYPES[source.machine]
+    plain, glob, jump, relative, indirect = _TYPES[source.machine]
     values: dict[int, int] = {}
     got: set[int] = set()
     imports: dict[str, int] = {}
     for offset, info, addend in (*tables.relocations, *tables.plt_relocations):
         kind, symbol = info & 0xFFFFFFFF, tables.symbols[info >> 32]
-        if kind == relative:
+        if kind in (relative, indirect):
+            # An indirect one holds what a function of the library's chooses.
             values[offset] = addend
         elif kind in (plain, glob, jump) and symbol[3] != elf.SHN_UNDEF:
             values[offset] = symbol[4] + (addend if kind == plain else 0)
@@ -111,6 +114,11 @@ def read_slots(image: Image, source: SharedObject, tables: DynamicTables) -> Slo
         got=frozenset(got),
         data=data,
         imports=imports,
+        stubs=tuple(
+            (one.addr, one.addr + one.size)
+            for one in source.sections
+            if one.name.startswith(".plt") and one.size
+        ),
         image=image,
         machine=source.machine,
     )

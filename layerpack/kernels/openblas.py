@@ -16,7 +16,7 @@ from typing import Final
 
 from layerpack.elf.code import Code
 from layerpack.elf.drops import Patch
-from layerpack.elf.references import ADDRESS, reader_for
+from layerpack.elf.references import CALL, reader_for
 from layerpack.kernels.features import level_needed
 from layerpack.kernels.graph import nodes_between, only_behind, references_to
 from layerpack.kernels.redirect import Words, instructions_moved
@@ -151,7 +151,7 @@ def _patches(
         one = code.functions[number]
         for target, kind in references(bytes(code.image.bytes_at(one.start, one.size)), one.start):
             inside = any(core.start < target < core.end for core in gone)
-            if kind == ADDRESS and inside and code.source.machine == "x86_64":
+            if kind != CALL and inside and code.source.machine == "x86_64":
                 return LeftAlone(reason=f"{one.name or hex(one.start)} uses a part of a table")
             if target in moves and code.source.machine != "x86_64":
                 return LeftAlone(reason=f"{one.name or hex(one.start)} names a table directly")

@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from layerpack.elf import ElfError
 from layerpack.elf.drops import NO_DROPS, Drops
 from layerpack.elf.drops_json import from_json, to_json
 from layerpack.manifest import PartRecord
 from layerpack.units import key_of, write_text
+
+#: Of what is kept, as JSON.
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +52,7 @@ def kept(folder: Path, kind: str, parts: Iterable[Any], make: Callable[[], dict[
 
     Raises what `make` does.
     """
-    path = folder / f"{kind}-{key_of(kind, *parts)}.json"
+    path = folder / f"{kind}-{key_of(kind, _VERSION, *parts)}.json"
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
