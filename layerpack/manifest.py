@@ -15,7 +15,7 @@ from layerpack.units import write_text
 
 SCHEMA_VERSION = 1
 #: That of `files.json`; 2 brought `paged`.
-INVENTORY_VERSION = 3
+INVENTORY_VERSION = 4
 
 #: Where a distribution comes from: `wheel`, `source` (built here), `asset`, or `system`.
 Kind = Literal["wheel", "source", "asset", "system"]
@@ -115,8 +115,8 @@ class PagedRecord:
 
     `original_bytes`: before; `mapped_bytes`: still loaded as they are; `paged_bytes`: code that is
     brought in when it is touched, which takes `compressed_bytes` in the file; `hot_pages`: pages of
-    it that a workload touched, which lie together. `dropped_bytes` of code were left out, and
-    `parts` are what might be.
+    it that a workload touched, which lie together. `dropped_bytes` of code were left out,
+    `dropped_variant_bytes` of them for processors' sake, and `parts` are what might be.
     """
 
     original_bytes: int
@@ -125,7 +125,13 @@ class PagedRecord:
     compressed_bytes: int
     hot_pages: int
     dropped_bytes: int = 0
+    dropped_variant_bytes: int = 0
     parts: tuple[PartRecord, ...] = ()
+
+    def dropped_of(self, kind: Literal["operator", "variant"]) -> int:
+        """The bytes of code that were left out with parts of a kind."""
+        variants = self.dropped_variant_bytes
+        return variants if kind == "variant" else self.dropped_bytes - variants
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -200,6 +200,7 @@ def _jobs(
                 recordings=dict(context.recordings),
                 drops=found.drops,
                 parts=found.parts,
+                variant_bytes=found.variant_bytes,
             )
         )
     return jobs, unbound

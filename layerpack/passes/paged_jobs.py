@@ -39,8 +39,8 @@ class PackJob:
 
     `keep`: the names in it that others look up, or None where it is not to be bound; `level` is
     zstd's; `runpath`: the pager's folder, from the library's; `inherits_rpath` as in PackOptions;
-    `recordings` as in PassContext; `drops` are left out, and `parts` are told of; `threads`
-    compress (which changes no byte).
+    `recordings` as in PassContext; `drops` are left out, `variant_bytes` of that for processors'
+    sake, and `parts` are told of; `threads` compress (which changes no byte).
     """
 
     path: str
@@ -56,6 +56,7 @@ class PackJob:
     threads: int = 1
     drops: Drops = NO_DROPS
     parts: tuple[PartRecord, ...] = ()
+    variant_bytes: int = 0
 
     @property
     def identity(self) -> str:
@@ -99,7 +100,12 @@ class PackJob:
             path=self.path,
             source=packed.file,
             reason=reason,
-            paged=PagedRecord(original_bytes=self.size, parts=self.parts, **figures),
+            paged=PagedRecord(
+                original_bytes=self.size,
+                parts=self.parts,
+                dropped_variant_bytes=self.variant_bytes,
+                **figures,
+            ),
         )
 
     @property

@@ -20,12 +20,16 @@ _VERSION: Final = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reduction:
-    """What goes of one library, and its parts with what each costs; `reason` says why nothing does,
-    where that is not the recipe's wish."""
+    """What goes of one library, and its parts with what each costs.
+
+    `reason` says why nothing goes, where that is not the recipe's wish; `variant_bytes` of code go
+    for processors' sake, which is known once all reasons are put together, and so is not kept.
+    """
 
     drops: Drops = NO_DROPS
     parts: tuple[PartRecord, ...] = ()
     reason: str = ""
+    variant_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A value that `json` writes."""

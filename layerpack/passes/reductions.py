@@ -50,10 +50,14 @@ class Reductions:
         found = []
         if self._operators.concern(entry):
             found.append(self._of_operators(entry))
+        operator_bytes = sum(one.drops.size for one in found)
         if self._kernels.concern(entry):
             found.append(self._kernels.of(entry))
+        drops = merged(one.drops for one in found)
         return Reduction(
-            drops=merged(one.drops for one in found),
+            drops=drops,
+            # What both would drop is told by the first.
+            variant_bytes=drops.size - operator_bytes,
             parts=tuple(part for one in found for part in one.parts),
             reason="; ".join(one.reason for one in found if one.reason),
         )

@@ -53,7 +53,7 @@ def explain_parts(
                     key=lambda part: (-part.code_bytes, part.name),
                 )
             ),
-            dropped_bytes=file.paged.dropped_bytes,
+            dropped_bytes=file.paged.dropped_of(kind),
             code_bytes=file.paged.paged_bytes,
         )
         for file in inventory.files

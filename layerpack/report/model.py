@@ -96,7 +96,7 @@ class PassSize:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
     """How many operators or variants (`kind`) of a library stay and how many go, and the bytes of
-    code, not compressed, that are left out of it in all."""
+    code, not compressed, that are left out of it with them."""
 
     path: str
     kind: str
@@ -340,7 +340,7 @@ def _left_out(inventory: FileInventory) -> Iterator[LeftOut]:
                 kind=kind,
                 kept=sum(kept),
                 gone=len(kept) - sum(kept),
-                dropped_bytes=file.paged.dropped_bytes if file.paged else 0,
+                dropped_bytes=file.paged.dropped_of(kind) if file.paged else 0,
             )
 
 

@@ -91,6 +91,7 @@ PAGED = PagedRecord(
     compressed_bytes=11,
     hot_pages=2,
     dropped_bytes=7,
+    dropped_variant_bytes=3,
     parts=(PART,),
 )
 INVENTORY = FileInventory(
@@ -150,7 +151,7 @@ def test_an_inventory_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_an_inventory_has_the_figures_of_paged_libraries(tmp_path: Path) -> None:
     INVENTORY.write(tmp_path / "files.json")
     value = json.loads((tmp_path / "files.json").read_text())
-    assert value["schema_version"] == 3
+    assert value["schema_version"] == 4
     assert [item["paged"] for item in value["files"]] == [
         None,
         {
@@ -160,6 +161,7 @@ def test_an_inventory_has_the_figures_of_paged_libraries(tmp_path: Path) -> None
             "compressed_bytes": 11,
             "hot_pages": 2,
             "dropped_bytes": 7,
+            "dropped_variant_bytes": 3,
             "parts": [
                 {
                     "kind": "operator",
@@ -174,7 +176,7 @@ def test_an_inventory_has_the_figures_of_paged_libraries(tmp_path: Path) -> None
     ]
     value["schema_version"] = 1
     (tmp_path / "files.json").write_text(json.dumps(value))
-    with pytest.raises(UsageError, match="has schema version 1, this layerpack reads 3"):
+    with pytest.raises(UsageError, match="has schema version 1, this layerpack reads 4"):
         FileInventory.read(tmp_path / "files.json")
 
 
@@ -270,7 +272,7 @@ def test_a_damaged_or_foreign_manifest_is_told(tmp_path: Path, text: str, expect
 
 def test_a_damaged_inventory_is_told(tmp_path: Path) -> None:
     path = tmp_path / "files.json"
-    path.write_text('{"schema_version": 3, "files": [{"path": "x"}], "remarks": []}')
+    path.write_text('{"schema_version": 4, "files": [{"path": "x"}], "remarks": []}')
     with pytest.raises(UsageError, match=r"files\.json is damaged"):
         FileInventory.read(path)
 
