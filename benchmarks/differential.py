@@ -1,6 +1,6 @@
 """Whether packed libraries answer as plain ones do: test suites and checks, run in both.
 
-    python -m benchmarks.differential [numpy scipy ...] [--level 3] [--folder DIR]
+    python -m benchmarks.differential [numpy scipy ...] [--level 3] [--folder DIR] [--cpu avx2]
 
 For each stack (benchmarks/stacks/table.py) wheels are installed plainly, and beside it as a twin
 with all libraries bound and packed as a build does it; the same checks run in both at the same
@@ -8,6 +8,11 @@ time, and their outcomes are compared one by one. Tests that differ, or that one
 to, run once more in both, since those that depend on time or on the machine's load differ by
 themselves. Ends with 1 if a difference is left, and where the packed tree alone crashed or hung,
 even if it did not again. `--folder` keeps the plain trees for the next time.
+
+`--cpu LEVEL[,LEVEL]` packs with that `cpu` key, and tells what is left out of which library. The
+plain tree then runs with the variables that hold its libraries to what the packed ones run with on
+this processor: the highest of these levels that it has. Parts of what no variable holds (BLIS) are
+left out where a plain library would choose more than that.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -24,16 +30,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from benchmarks.stacks.results import MARK
-from benchmarks.stacks.table import STACKS, Part, Stack
+from benchmarks.stacks.table import STACKS, Part
+from layerpack.payload import is_library_name
+from layerpack.processor_levels import LEVELS, Level, flags_here, lacking, variables
 from layerpack.units import human_size
-from tests.support.packed_trees import PYTHON, install, packed_twin
+from tests.support.packed_trees import PYTHON, Packed, install, packed_twin
 
 _REPOSITORY: Final = Path(__file__).parents[1]
 #: So many differences are shown; all are counted.
@@ -46,6 +54,7 @@ _BEGUN: Final = "begun"
 _COLLECTION: Final = " (collection)"
 #: pytest's codes where no test failed, and where some did.
 _COMPLETE: Final = ("exit 0", "exit 1")
+_ARCHITECTURE: Final = "arm64" if platform.machine() == "aarch64" else "x86_64"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,9 +72,14 @@ class _Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trees:
+    """`held` are variables of the plain tree alone, which keep it at the packed one's level;
+    `at_most` tells whether that is the highest of this processor."""
+
     plain: Path
     packed: Path
     environment: Mapping[str, str]
+    held: Mapping[str, str]
+    at_most: bool
 
 
 def main() -> int:
@@ -75,7 +89,9 @@ def main() -> int:
     parser.add_argument("--level", type=int, default=3, help="of zstd (default: 3, for speed)")
     parser.add_argument("--folder", type=Path, help="where plain trees are kept")
     parser.add_argument("--patience", type=float, default=1, help="all time bounds times this")
-    parser.add_argument("--only", help="run only the part of this name")
+    parser.add_argument("--only", metavar="PART[,PART]", help="run only the parts of these names")
+    cpu = parser.add_argument("--cpu", type=_levels, default=(), metavar="LEVEL[,LEVEL]")
+    cpu.help = f"leave out kernels for other levels of {', '.join(LEVELS[_ARCHITECTURE])}"
     arguments = parser.parse_args()
     unknown = set(arguments.stacks) - STACKS.keys()
     if unknown:
@@ -85,18 +101,37 @@ def main() -> int:
         place = {"prefix": ".layerpack-differential-", "dir": arguments.folder}
         with tempfile.TemporaryDirectory(**place) as scratch:
             kept = arguments.folder or Path(scratch)
-            stack = STACKS[name]
-            trees = _trees(name, stack, kept, Path(scratch), arguments.level)
-            for part in stack.parts:
-                if arguments.only in {None, part.name}:
+            trees = _trees(name, kept, Path(scratch), level=arguments.level, cpu=arguments.cpu)
+            for part in STACKS[name].parts:
+                if arguments.only and part.name not in arguments.only.split(","):
+                    continue
+                if not part.held and not trees.at_most:
+                    print(f"  {part.name}: no variable holds the plain tree to the packed one's")
+                else:
                     bound = replace(part, seconds=part.seconds * arguments.patience)
                     different += _compare(bound, trees, Path(scratch))
     print(f"{different} differences")
     return 1 if different else 0
 
 
-def _trees(name: str, stack: Stack, kept: Path, scratch: Path, level: int) -> _Trees:
-    plain = kept / name
+def _levels(text: str) -> tuple[Level, ...]:
+    """Levels of this processor's architecture, at least one of which it has."""
+    levels = tuple(one for one in LEVELS[_ARCHITECTURE] if one in text.split(","))
+    if set(levels) != set(text.split(",")):
+        raise argparse.ArgumentTypeError(f"not all levels of {_ARCHITECTURE}: {text}")
+    if not _had(levels):
+        raise argparse.ArgumentTypeError(f"this processor has none of {text}")
+    return levels
+
+
+def _had(levels: Iterable[Level]) -> list[Level]:
+    """Those of some levels that this processor has, the lowest first."""
+    flags = flags_here()
+    return [one for one in LEVELS[_ARCHITECTURE] if one in levels and not lacking(one, flags)]
+
+
+def _trees(name: str, kept: Path, scratch: Path, *, level: int, cpu: Sequence[Level]) -> _Trees:
+    plain, stack = kept / name, STACKS[name]
     if not plain.exists():
         aside = kept / f".{name}-new"
         shutil.rmtree(aside, ignore_errors=True)
@@ -105,7 +140,8 @@ def _trees(name: str, stack: Stack, kept: Path, scratch: Path, level: int) -> _T
             stack.prepare(aside)
         aside.rename(plain)
     started = time.perf_counter()
-    libraries = packed_twin(plain, scratch / "packed", level=level)
+    warnings: list[str] = []
+    libraries = packed_twin(plain, scratch / "packed", level=level, cpu=cpu, warn=warnings.append)
     seconds = time.perf_counter() - started
     if all(one.reason is not None for one in libraries):
         sys.exit(f"{name}: no library is packed, so there is nothing to compare")
@@ -119,7 +155,32 @@ def _trees(name: str, stack: Stack, kept: Path, scratch: Path, level: int) -> _T
     )
     for reason, count in left.most_common():
         print(f"  {count} left alone: {reason}")
-    return _Trees(plain=plain, packed=scratch / "packed", environment=stack.environment)
+    for text in warnings:
+        print(f"  {text}")
+    held: dict[str, str] = {}
+    if cpu:
+        _print_left_out(libraries)
+        held = variables(_had(cpu)[-1], (x for x in plain.rglob("*") if is_library_name(x.name)))
+        print(f"  plain runs with {held}")
+    return _Trees(
+        plain=plain,
+        packed=scratch / "packed",
+        environment=stack.environment,
+        held=held,
+        at_most=not cpu or _had(cpu)[-1] == _had(LEVELS[_ARCHITECTURE])[-1],
+    )
+
+
+def _print_left_out(libraries: Iterable[Packed]) -> None:
+    """What each library lost, and which of its variants stay and go, with the code of each."""
+    for one in libraries:
+        parts = one.record.parts if one.record else ()
+        if one.record is None or not parts:
+            continue
+        print(f"  {one.path}: {one.record.dropped_bytes:,} bytes of code are left out")
+        for word, kept in (("stay", True), ("go", False)):
+            told = (f"{part.name} {part.code_bytes:,}" for part in parts if part.kept == kept)
+            print(f"    {word}: {', '.join(told) or 'none'}")
 
 
 def _compare(part: Part, trees: _Trees, scratch: Path) -> int:
@@ -190,8 +251,9 @@ def _ended_apart(plain: _Run, packed: _Run, differing: Sequence[str]) -> bool:
 def _both(part: Part, trees: _Trees, scratch: Path, names: Sequence[str] = ()) -> tuple[_Run, _Run]:
     with ThreadPoolExecutor(2) as pool:
         plain, packed = pool.map(
-            lambda tree: _run(part, tree, trees.environment, scratch, names),
+            lambda tree, more: _run(part, tree, {**trees.environment, **more}, scratch, names),
             (trees.plain, trees.packed),
+            (trees.held, {}),
         )
     return plain, packed
 

@@ -54,7 +54,7 @@ NUMPY: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {
     "_np_cumsum": lambda np, npx, x: np.cumsum(x),
     "_np_roll": lambda np, npx, x: np.roll(x, 1),
     "_npi_concatenate": lambda np, npx, x: np.concatenate([x, x]),
-    "_npi_pad": lambda np, npx, x: np.pad(x, 1),
+    "_npi_pad": lambda np, npx, x: np.pad(x, ((1, 1), (0, 2))),
     "_npi_unique": lambda np, npx, x: np.unique(x),
     "_npi_flip": lambda np, npx, x: np.flip(x),
     "_npi_tril": lambda np, npx, x: np.tril(x),

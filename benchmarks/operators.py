@@ -16,9 +16,11 @@ with 1 after any failure. `--folder` keeps the plain tree for the next time.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -44,12 +47,33 @@ from tests.support.packed_trees import PYTHON, install
 _REPOSITORY: Final = Path(__file__).parents[1]
 _LIBRARY: Final = "libmxnet.so"
 _SECONDS: Final = 600
+#: Nothing of this machine, and no bytecode in trees that are compared.
+PYTHON_OPTIONS: Final = ("-S", "-s", "-B")
 #: So many processes in a row may end in a call; then the operator is given up.
 _ENDS: Final = 12
 _SHOWN: Final = 8
 #: So often what differs is called again in the plain tree.
 _AGAIN: Final = 3
 _LEFT_OUT: Final = re.compile(r"MXNet's operator (.+) was left out of this layer")
+_ZEROING: Final = """
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+void *memalign(size_t, size_t);
+extern void *__libc_memalign(size_t, size_t);
+void *malloc(size_t size) { return calloc(1, size); }
+void *memalign(size_t alignment, size_t size)
+{
+    void *made = __libc_memalign(alignment, size);
+    return made == NULL ? NULL : memset(made, 0, size);
+}
+void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+int posix_memalign(void **made, size_t alignment, size_t size)
+{
+    *made = memalign(alignment, size);
+    return *made == NULL ? ENOMEM : 0;
+}
+"""
 #: One of each kind, across the families.
 OTHERS: Final = (
     *("Convolution", "Deconvolution", "Pooling", "BatchNorm", "GroupNorm", "InstanceNorm", "LRN"),
@@ -250,7 +274,7 @@ def run(tree: Path, command: Sequence[str], folder: Path, seconds: float = _SECO
     """Run the tree's Python; how it ended, with the last lines on stderr: empty for well."""
     try:
         done = subprocess.run(
-            [PYTHON, "-S", "-s", "-B", *command],
+            [PYTHON, *PYTHON_OPTIONS, *command],
             cwd=folder,
             env=environment(tree),
             capture_output=True,
@@ -268,7 +292,7 @@ def run(tree: Path, command: Sequence[str], folder: Path, seconds: float = _SECO
 
 
 def environment(tree: Path) -> dict[str, str]:
-    """Of the tree's Python: one thread, so that sums are the same in every run."""
+    """Of the tree's Python: what makes all runs the same, such as one thread for sums."""
     names = ("PATH", "HOME", "LANG", "LC_ALL", "OPENBLAS_CORETYPE")
     return {
         **{name: os.environ[name] for name in names if name in os.environ},
@@ -277,7 +301,20 @@ def environment(tree: Path) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "LD_PRELOAD": str(_zeroing()),
     }
+
+
+@cache
+def _zeroing() -> Path:
+    """A library that has the C library give memory filled with zeroes: some operators read what
+    nothing was written to."""
+    folder = Path(tempfile.mkdtemp(prefix="layerpack-benchmark-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    library = folder / "libzeroing.so"
+    command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(library), "-x", "c", "-", "-ldl"]
+    subprocess.run(command, input=_ZEROING, text=True, check=True)
+    return library
 
 
 if __name__ == "__main__":

@@ -67,6 +67,9 @@ class _Training(Checks):
                 compute()
                 found.append("no error")
             except error as problem:
+                if "was left out of this layer" in str(problem):
+                    # That is what this check comes to (benchmarks.operators_recorded).
+                    raise
                 # Below the message stand addresses.
                 found.append(str(problem).split("Stack trace", 1)[0].splitlines()[-1])
         return found
