@@ -10,6 +10,7 @@ argument, a file of JSON) are left out, as the process ended in them before.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import re
 import sys
@@ -27,6 +28,8 @@ from benchmarks.stacks.results import MARK, digest
 #: What is told of calls that have not ended.
 BEGUN: Final = "begun"
 _CONTEXT: Final = mx.cpu()
+#: Seconds for a call, after which the process ends.
+_PATIENCE: Final = 30
 #: Of an error's text: addresses and places are not the same in any two processes.
 _TRACE: Final = re.compile(r"\nStack trace:.*", re.DOTALL)
 _PLACE: Final = re.compile(r"0x[0-9a-f]+|\[\d\d:\d\d:\d\d\]|/[\w./-]*/mxnet/")
@@ -70,11 +73,15 @@ def _write(stream: Any, identity: str, outcome: str) -> None:
 def _outcome(call: Callable[[], Any]) -> str:
     # Twice the same seed, whatever was called before.
     mx.random.seed(7)
+    # An operator that fails while another waits for it can leave MXNet waiting for ever.
+    faulthandler.dump_traceback_later(_PATIENCE, exit=True)
     try:
         return digest(_plain(call()))
     except Exception as error:
         text = _PLACE.sub("...", _TRACE.sub("", str(error)))
         return f"{MARK}{type(error).__name__}: {text}"[:1000]
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _plain(value: Any) -> Any:

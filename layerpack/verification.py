@@ -27,6 +27,9 @@ from layerpack.trial import Ran, Trial
 _NO_MODULES: Final = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
 # Of what is kept of the plain install's runs.
 _FORMAT: Final = 3
+# In what a function says that calls what the recipe leaves out of a library: such a message has the
+# key that brings it back (operators/reduce.py, elf/pager/drops.c).
+_LEFT_OUT: Final = ("was left out of this layer", "code that was left out of it is missed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,12 +140,14 @@ class _Proof:
         return sorted(set(_top_level(naive)) & left)
 
     def _raise_import(self, module: str, problem: str) -> None:
+        message = f"{module} does not import any more: {problem}"
+        _raise_if_left_out(message)
         self._events.step(f"looking for what keeps {module} from being imported")
 
         def breaks(payload: Payload) -> bool:
             return module in self._trial.failing(self._tried(payload), [module])
 
-        self._raise(f"{module} does not import any more: {problem}", self._cause(breaks))
+        self._raise(message, self._cause(breaks))
 
     # Workloads.
 
@@ -239,11 +244,13 @@ class _Proof:
             # It may need variables that only its configuration on Lambda has.
             self._events.warn(f"the function does not import, nor in a plain install: {problem}")
             return
+        message = f"the function does not import any more: {problem}"
+        _raise_if_left_out(message)
 
         def breaks(payload: Payload) -> bool:
             return bool(self._trial.initialises(self._tried(payload)))
 
-        self._raise(f"the function does not import any more: {problem}", self._cause(breaks))
+        self._raise(message, self._cause(breaks))
 
     def _ran_plain(self, settings: Mapping[str, str]) -> list[Ran]:
         def run() -> list[dict[str, Any]]:
@@ -268,6 +275,8 @@ class _Proof:
     def _raise_workload(
         self, name: str, problem: str, plain: Ran, settings: Mapping[str, str]
     ) -> None:
+        message = f"workload {name}: {problem}"
+        _raise_if_left_out(message)
         self._events.step(f"looking for what changes the answer of workload {name}")
         (again,) = self._trial.ran(self._plain(), only=name, variables=settings)
         if changing := self._problem(again, plain):
@@ -284,7 +293,7 @@ class _Proof:
             (ran,) = self._trial.ran(trees, only=name, variables=settings)
             return bool(self._problem(ran, plain))
 
-        self._raise(f"workload {name}: {problem}", self._cause(breaks))
+        self._raise(message, self._cause(breaks))
 
     # What it takes.
 
@@ -378,6 +387,13 @@ class _Proof:
                 f"The pass '{cause.pass_name}' does it, by {cause.path}: keep that file as it is "
                 "(strip.keep, or native.keep-plain for a library), or switch the pass off."
             )
+        raise VerificationError(message, hint)
+
+
+def _raise_if_left_out(message: str) -> None:
+    """What is called of code that the recipe leaves out is known without looking for it."""
+    if any(text in message for text in _LEFT_OUT):
+        hint = "Do what it says, or build with --no-verify to look at the layers."
         raise VerificationError(message, hint)
 
 

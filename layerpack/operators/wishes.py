@@ -43,22 +43,23 @@ def _nodes(value: Any) -> Iterator[str]:
 def wished(
     registry: Registry,
     *,
+    recipe: Path,
     listed: Iterable[str],
     recorded: Iterable[str],
     models: Mapping[str, Path],
 ) -> dict[str, str]:
     """Operators by their own names, with who asks for them.
 
-    `listed` stand in the recipe, `recorded` ran in its workloads, `models` are JSON files by the
-    names to tell them by. Raises RecipeError for a listed one that there is not; one that a model
-    names may be another library's.
+    `listed` stand in the file `recipe`, `recorded` ran in its workloads, `models` are JSON files by
+    the names to tell them by. Raises RecipeError for a listed one that there is not; one that a
+    model names may be another library's.
     """
     found: dict[str, str] = {}
     for name in listed:
         if name not in registry.aliases:
             near = difflib.get_close_matches(name, registry.aliases, n=1)
             raise RecipeError(
-                f"mxnet.operators: MXNet has no operator '{name}'",
+                f"{recipe}: mxnet.operators: MXNet has no operator '{name}'",
                 f"Did you mean '{near[0]}'?" if near else "mxnet.list_all_op_names() has them all.",
             )
         found.setdefault(registry.aliases[name], "the recipe names it")

@@ -64,6 +64,7 @@ class OperatorReductions:
         registry = self._registry(entry)
         asked = wished(
             registry,
+            recipe=recipe.path,
             listed=() if isinstance(listed, str) else listed,
             recorded=self._context.operators or (),
             models={
