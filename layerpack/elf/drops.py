@@ -20,6 +20,8 @@ from layerpack.elf.read import read
 #: HLT; ADR x16, 0 and BR xzr (see `pager/format.h`).
 _FILLERS: Final = {"x86_64": b"\xf4", "aarch64": b"\x10\x00\x00\x10\xe0\x03\x1f\xd6"}
 _WORD: Final = {"x86_64": 1, "aarch64": 4}
+#: Levels of processors, each above those before it on its machine.
+_LEVELS: Final = ("", "baseline", "neon", "avx2", "avx512", "sve")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,12 +101,14 @@ NO_DROPS: Final = Drops()
 def merged(drops: Iterable[Drops]) -> Drops:
     """What several reasons leave out of one library, together.
 
-    Code that two of them drop is told by the first. Raises ValueError where they contradict.
+    Code that two of them drop is told by the first; the highest level of processor counts. Raises
+    ValueError where they contradict.
     """
     result = NO_DROPS
     for one in drops:
         if {result.thrower, one.thrower} - {0, result.thrower or one.thrower}:
             raise ValueError("two ways to throw")
+        highest = max(result, one, key=lambda drops: _LEVELS.index(drops.needs))
         taken = sorted((known.start, known.end) for known in result.dropped)
         result = replace(
             result,
@@ -112,8 +116,8 @@ def merged(drops: Iterable[Drops]) -> Drops:
             patches=result.patches + one.patches,
             entries=result.entries + one.entries,
             thrower=result.thrower or one.thrower,
-            needs=one.needs or result.needs,
-            needs_hint=one.needs_hint or result.needs_hint,
+            needs=highest.needs,
+            needs_hint=highest.needs_hint,
             probes=result.probes + one.probes,
             cleared=result.cleared + one.cleared,
             laid=result.laid + one.laid,

@@ -21,18 +21,23 @@ from layerpack.elf.dynamic import Image
 _AUGMENTED: Final = {b"zR": None, b"zPR": None, b"zPLR": 5, b"zLR": 0}
 #: Pointers of 4 bytes, relative to their own place.
 _RELATIVE_4: Final = 0x1B
+#: In place of an LSDA's address: the function may have one, and where is not known.
+_UNKNOWN: Final = 0
 
 
 def unwinding_of(code: Code, starts: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """The bytes, as (start, end), that only unwinding through these functions would read.
 
-    `starts` are addresses of functions. Nothing for one that is described in another way than
-    GCC's and LLVM's. Raises ElfError for malformed tables.
+    `starts` are addresses of functions. No tables of exceptions where one of any function is
+    described in another way than GCC's and LLVM's: it may lie behind any other one. Raises ElfError
+    for malformed tables.
     """
     entries = dict(_entries(code))
     tables = code.section(".gcc_except_table")
     places = {start: _exceptions(code.image, entry) for start, entry in entries.items()}
     ordered = sorted(place for place in places.values() if place is not None)
+    if _UNKNOWN in ordered:
+        tables = None
     found: list[tuple[int, int]] = []
     for start in starts:
         if start not in entries:
@@ -68,20 +73,23 @@ def _instructions(image: Image, entry: int) -> Iterator[tuple[int, int]]:
 
 
 def _exceptions(image: Image, entry: int) -> int | None:
-    """The address of an FDE's LSDA; None where it has none, or one of another kind."""
+    """The address of an FDE's LSDA; None where it has none, _UNKNOWN for one of another kind."""
     _, back, *_, size = struct.unpack("<IIiIB", image.bytes_at(entry, 17))
-    kind = _exception_pointers(image, entry + 4 - back)
-    if kind != _RELATIVE_4 or size != 4:
+    augmentation, kind = _exception_pointers(image, entry + 4 - back)
+    if b"L" not in augmentation:
         return None
+    if kind != _RELATIVE_4 or size != 4:
+        return _UNKNOWN
     (distance,) = struct.unpack("<i", image.bytes_at(entry + 17, 4))
     return entry + 17 + distance if distance else None
 
 
-def _exception_pointers(image: Image, common: int) -> int | None:
-    """How a CIE's functions point to their LSDAs; None where they do not."""
+def _exception_pointers(image: Image, common: int) -> tuple[bytes, int | None]:
+    """A CIE's augmentation, and how its functions point to their LSDAs; None where that is not
+    known."""
     data = bytes(image.bytes_at(common + 8, 24))
     augmentation = data[1 : data.index(0, 1)]
     at = _AUGMENTED.get(augmentation)
     # Version, augmentation, two alignments, the return address's register, the data's size: each
     # number in one byte, as on all machines of ours.
-    return None if at is None else data[2 + len(augmentation) + 4 + at]
+    return augmentation, None if at is None else data[2 + len(augmentation) + 4 + at]

@@ -74,24 +74,42 @@ static const char *text_at(const struct lp_library *library, const struct lp_tab
     return offset < library->drops->table_raw ? (const char *)table + offset : "";
 }
 
-/* Runs the instruction of a probe from now on. Other threads may be on this page. */
-static void restore(const struct lp_library *library, const struct lp_probe *probe)
+/* Runs the instruction of a probe from now on; whether it did not before. */
+static bool restore(const struct lp_library *library, const struct lp_probe *probe)
 {
     volatile uint8_t *place = (volatile uint8_t *)(library->base + probe->vaddr);
     uint8_t *page = (uint8_t *)((uintptr_t)place & ~(uintptr_t)(LP_PAGE - 1));
-    if (lp_mprotect(page, LP_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
-        lp_die(library->path, "its code cannot be changed to see what runs",
-               "record where the system lets a process write to its own code");
-    *place = (uint8_t)probe->original;
-    lp_mprotect(page, LP_PAGE, PROT_READ | PROT_EXEC);
+    /* Another thread may be at this probe, or at another one on the page: it must not take the
+     * right to write away between. */
+    lp_take(&lp_shared->probes);
+    bool first = *place != (uint8_t)probe->original;
+    if (first) {
+        if (lp_mprotect(page, LP_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
+            lp_die(library->path, "its code cannot be changed to see what runs",
+                   "record where the system lets a process write to its own code");
+        *place = (uint8_t)probe->original;
+        lp_mprotect(page, LP_PAGE, PROT_READ | PROT_EXEC);
+    }
+    lp_give(&lp_shared->probes);
+    return first;
 }
 
-/* What a message is put together in. An exception copies it at once; so many threads at a time. */
+/* What a message is put together in: a thread's own, of the last 64 threads that needed one. An
+ * exception copies its text at once, but the thread may be interrupted before. */
 static char *message_memory(void)
 {
-    static char messages[16][LONGEST_MESSAGE];
+    static struct {
+        _Atomic uint32_t thread;
+        char text[LONGEST_MESSAGE];
+    } messages[64];
     static _Atomic uint32_t turn;
-    return messages[atomic_fetch_add(&turn, 1) % 16];
+    uint32_t thread = (uint32_t)lp_call4(SYS_gettid, 0, 0, 0, 0);
+    for (size_t i = 0; i < 64; i++)
+        if (messages[i].thread == thread)
+            return messages[i].text;
+    size_t next = atomic_fetch_add(&turn, 1) % 64;
+    messages[next].thread = thread;
+    return messages[next].text;
 }
 
 static char *append(char *end, const char *limit, const char *text)
@@ -102,10 +120,11 @@ static char *append(char *end, const char *limit, const char *text)
     return end;
 }
 
-/* Whether the program has 8 bytes there: the kernel reads a mask before it looks at what for. */
+/* Whether the program has 8 bytes there: the kernel reads a mask, but for NULL, before it looks at
+ * what for. */
 static bool readable(uintptr_t address)
 {
-    return lp_sigmask(-1, (const lp_mask *)address, NULL) != -EFAULT;
+    return address != 0 && lp_sigmask(-1, (const lp_mask *)address, NULL) != -EFAULT;
 }
 
 /* The name that an argument leads to, NULL where it leads to none. */
@@ -160,7 +179,8 @@ static _Noreturn void missed(const struct lp_library *library, const char *name,
 
 bool lp_left_out(struct lp_call *call)
 {
-    struct lp_library *library = lp_known(call->place);
+    /* Not all pages are paged: this may be the first that is seen of the library. */
+    struct lp_library *library = lp_find(call->place);
     if (library == NULL || library->drops == NULL)
         return false;
     uint64_t vaddr = call->place - library->base;
@@ -172,9 +192,7 @@ bool lp_left_out(struct lp_call *call)
     const struct lp_probe *probe =
         last_before(probes, table->probe_count, sizeof *probes, vaddr);
     if (probe != NULL && probe->vaddr == vaddr) {
-        /* Another thread may have been faster, and is as good. */
-        restore(library, probe);
-        if (lp_tracing)
+        if (restore(library, probe) && lp_tracing)
             lp_trace_probe(library, probe->vaddr);
         return true;
     }

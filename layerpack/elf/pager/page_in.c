@@ -119,14 +119,17 @@ static void load(void *argument)
     uint8_t *at = memory;
     for (uint32_t i = window->first_run; i < run_end; i++, runs++) {
         size_t size = (size_t)runs->pages * LP_PAGE;
-        if (!lp_tracing)
+        if (!lp_tracing) {
             place(library, runs->page, runs->pages, at);
-        else if (job->page >= runs->page && job->page - runs->page < runs->pages)
-            place(library, job->page, 1, at + (size_t)(job->page - runs->page) * LP_PAGE);
+        } else if (job->page >= runs->page && job->page - runs->page < runs->pages) {
+            /* All but this page goes first: where it was, another thread may have memory next. */
+            uint8_t *page = at + (size_t)(job->page - runs->page) * LP_PAGE;
+            lp_munmap(memory, (size_t)(page - memory));
+            lp_munmap(page + LP_PAGE, (size_t)(memory + window->raw - page) - LP_PAGE);
+            place(library, job->page, 1, page);
+        }
         at += size;
     }
-    if (lp_tracing)
-        lp_munmap(memory, window->raw);
     if (reserve_used)
         restore_reserve();
 }

@@ -30,6 +30,7 @@ struct lp_shared {
     lp_lock registry;             /* taken inside the loader's own lock, never around it */
     lp_lock dispositions;
     lp_lock reserve;
+    lp_lock probes;
     _Atomic uint32_t context_turn; /* counts the contexts given back; the waiters' futex */
     _Atomic uint32_t asking[LP_ASKING]; /* threads that ask the loader, by their number's hash */
     lp_lock contexts[LP_CONTEXTS];
