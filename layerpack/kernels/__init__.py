@@ -7,6 +7,7 @@ those that no level of a recipe's `cpu` keeps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,10 @@ from layerpack.kernels import blis, numpy_loops, onednn, openblas
 from layerpack.kernels.variants import Finder, LeftAlone, Variant, Variants
 from layerpack.processor_levels import Level
 
-__all__ = ["KERNELS_VERSION", "LeftAlone", "Variant", "find_drops", "has_kernels"]
+__all__ = ["KERNELS_VERSION", "Found", "LeftAlone", "Variant", "find_drops", "has_kernels"]
 
 #: Part of the keys of what is made by it: another number means that other code may go.
-KERNELS_VERSION: Final = (1, CODE_VERSION)
+KERNELS_VERSION: Final = (2, CODE_VERSION)
 #: What is in the bytes of every library of a family, and what finds its variants.
 _FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = (
     (openblas.MARK, openblas.find),
@@ -30,15 +31,24 @@ _FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = (
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What goes of a library, nothing where it has no kernels for other processors; the variants
+    that it has; and why those of another family of its all stay, if there is one that is not known
+    well enough."""
+
+    drops: Drops
+    variants: tuple[Variant, ...]
+    left: LeftAlone | None = None
+
+
 def has_kernels(path: Path) -> bool:
     """Whether a library may have kernels of a kind that is known. Raises OSError."""
     data = path.read_bytes()
     return any(mark in data for mark, _ in _FAMILIES)
 
 
-def find_drops(
-    path: Path, levels: Sequence[Level]
-) -> tuple[Drops, tuple[Variant, ...]] | LeftAlone:
+def find_drops(path: Path, levels: Sequence[Level]) -> Found | LeftAlone:
     """What goes of a library where kernels for `levels` are to stay, and the variants it has.
 
     `levels` are of the library's architecture, and at least one. The library may be read as its
@@ -49,19 +59,18 @@ def find_drops(
     finders = [find for mark, find in _FAMILIES if mark in data]
     if not finders:
         return LeftAlone(reason="it has no kernels of a kind that is known")
-    found: list[Variants] = []
-    reason = LeftAlone(reason="")
     try:
         code = Code(path)
-        for find in finders:
-            one = find(code, levels)
-            if isinstance(one, LeftAlone):
-                reason = one
-            else:
-                found.append(one)
+        every = [find(code, levels) for find in finders]
     except ElfError as error:
         return LeftAlone(reason=error.reason)
-    if not found:
-        return reason
-    drops = found[0].drops if len(found) == 1 else merged(one.drops for one in found)
-    return drops, tuple(variant for one in found for variant in one.found)
+    found = [one for one in every if isinstance(one, Variants)]
+    reasons = [one.reason for one in every if isinstance(one, LeftAlone)]
+    left = LeftAlone(reason="; ".join(reasons)) if reasons else None
+    if left and not found:
+        return left
+    return Found(
+        drops=found[0].drops if len(found) == 1 else merged(one.drops for one in found),
+        variants=tuple(variant for one in found for variant in one.found),
+        left=left,
+    )

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from layerpack.elf.code import Code
+from layerpack.elf.drops import NO_DROPS
 from layerpack.kernels.features import level_needed
 from layerpack.kernels.graph import only_behind, references_to
 from layerpack.kernels.redirect import Words, instructions_moved
@@ -58,7 +59,8 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
     """The configurations that a library has kernels for, and the drops that leave those of `kept`
     levels. Raises ElfError."""
     if code.source.machine != "x86_64":
-        return LeftAlone(reason="wheels for other processors have one configuration of BLIS")
+        # Wheels for other processors have one configuration.
+        return Variants(family=FAMILY, found=(), drops=NO_DROPS)
     known = {name: level for level, names in _CHOSEN.items() for name in names} | dict(_OTHERS)
     entries = {name: one for name, one in _entries(code).items() if name in known}
     if len(entries) < 2 or len({frozenset(one) for one in entries.values()}) != 1:

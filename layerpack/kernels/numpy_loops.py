@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from layerpack.elf.code import Code
-from layerpack.elf.drops import Patch
+from layerpack.elf.drops import NO_DROPS, Patch
 from layerpack.elf.format import ElfError
 from layerpack.elf.references import reader_for
 from layerpack.kernels.features import level_needed
@@ -36,6 +36,8 @@ _LOOP: Final = re.compile(
     r"|AVX2?|F16C|FMA[34]|XOP))+)"
     r"(?:I.*)?(?:\.[.0-9a-z]*)?$"
 )
+#: In names of loops for SVE, or of a C++ namespace of such.
+_SVE: Final = "_SVE"
 _LEVELS: Final[tuple[tuple[re.Pattern[str], Level], ...]] = (
     (re.compile(r"AVX512|X86_V4"), "avx512"),
     (re.compile(r"AVX|F16C|FMA|XOP|X86_V3"), "avx2"),
@@ -60,11 +62,14 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
 
     Raises ElfError.
     """
-    if code.source.machine != "x86_64":
-        return LeftAlone(reason="its loops need nothing that not all of Lambda's processors have")
     names = local_names(code)
     if not any(name == _ASKS for name, _ in names):
         return LeftAlone(reason="its symbols are gone, which name its loops")
+    if code.source.machine != "x86_64":
+        if any(_SVE in name for name, _ in names):
+            return LeftAlone(reason="what chooses its loops for SVE is not known")
+        # What else has loops of its own is there in all of Lambda's processors.
+        return Variants(family=FAMILY, found=(), drops=NO_DROPS)
     order = levels_of(code)
     beyond = order[order.index(max(kept, key=order.index)) + 1 :]
     loops = _loops(code, names)
@@ -75,8 +80,8 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
         found.append(variant(code, own, name=name, level=level, kept=level not in beyond))
     gone = {node for one in found if not one.kept for node in loops[one.name]}
     if not gone:
-        return LeftAlone(reason="it has no loops for more than is kept")
-    patch = _pin(code, names, beyond, {one.name for one in found if not one.kept})
+        return Variants(family=FAMILY, found=tuple(found), drops=NO_DROPS)
+    patch = _pin(code, names, beyond, {one.name: one.kept for one in found})
     if isinstance(patch, LeftAlone):
         return patch
     unused = only_behind(code, gone, _templates(code, gone, beyond), called=True)
@@ -127,17 +132,25 @@ def _templates(code: Code, entries: Collection[int], levels: Collection[Level]) 
 
 
 def _pin(
-    code: Code, names: Sequence[tuple[str, int]], beyond: Sequence[Level], gone: Collection[str]
+    code: Code,
+    names: Sequence[tuple[str, int]],
+    beyond: Sequence[Level],
+    loops: Mapping[str, bool],
 ) -> Patch | LeftAlone:
-    """What makes the library take features as absent."""
+    """What makes the library take features as absent; `loops` tells of each whether it stays."""
     numbers = _numbers(code)
-    needed = {feature for name in gone for feature in name.split("__")}
+    stays, needed = (
+        {feature for name, kept in loops.items() if kept == stay for feature in name.split("__")}
+        for stay in (True, False)
+    )
     if not needed <= numbers.keys():
         return LeftAlone(reason="its table of features is not as expected")
     absent = [number for name, number in numbers.items() if _level(name) in beyond]
     at = next(at for name, at in names if name == _ASKS)
     match = _HAVE.match(bytes(code.image.bytes_at(at, _HAVE_SIZE)))
     first, span = min(absent), max(absent) - min(absent)
+    if any(first <= numbers.get(feature, 0) <= first + span for feature in stays):
+        return LeftAlone(reason="features that stay are numbered among those that go")
     if match is None or first > 127 or span > 127:
         return LeftAlone(reason="it asks for features in an unknown way")
     table = at + match.end(2) + int.from_bytes(match[2], "little", signed=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from layerpack.elf.code import Code
-from layerpack.elf.drops import Patch
+from layerpack.elf.drops import NO_DROPS, Patch
 from layerpack.kernels.graph import only_behind
 from layerpack.kernels.redirect import Words
 from layerpack.kernels.variants import LeftAlone, Variants, drops, levels_of, variant
@@ -39,6 +39,9 @@ _NAMED: Final[tuple[tuple[re.Pattern[bytes], Level], ...]] = (
 )
 #: The bits of instruction sets up to a level: SSE4.1; AVX, AVX2 and AVX-VNNI besides.
 _BITS: Final[dict[Level, int]] = {"baseline": 0x1, "avx2": 0x1007}
+#: What the setting is bounded to: what it is where the variable says SSE41 or AVX2. Products of
+#: bytes come out otherwise with AVX-VNNI, which processors of the next level have too.
+_BOUNDS: Final[dict[Level, int]] = {"baseline": 0x1, "avx2": 0x7}
 #: mov %reg, value(%rip); movl $0, state(%rip): by registers without a prefix.
 _STORE: Final = re.compile(
     rb"\x89([\x05\x0d\x15\x1d\x2d\x35\x3d])(....)\xc7\x05(....)\x00\x00\x00\x00", re.DOTALL
@@ -65,8 +68,8 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
         found.append(variant(code, own, name=level, level=level, kept=stays))
     gone = {node for one in found if not one.kept for node in tables[one.level]}
     if not gone:
-        return LeftAlone(reason="it has no classes for more than is kept")
-    patch = _pin(code, _BITS[highest])
+        return Variants(family=FAMILY, found=tuple(found), drops=NO_DROPS)
+    patch = _pin(code, _BOUNDS[highest])
     if isinstance(patch, LeftAlone):
         return patch
     made = drops(

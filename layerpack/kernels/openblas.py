@@ -38,11 +38,13 @@ MARK: Final = b"\0gotoblas_corename\0"
 _TABLE: Final = "gotoblas_"
 #: Compares with all tables, to tell the name of the one in use; it chooses none.
 _NAMES: Final = "gotoblas_corename"
-#: The cores that stand for a level; the first takes the place of those that go.
+#: The cores that stand for a level; the first takes the place of those that go. For x86_64 it is
+#: the one that OPENBLAS_CORETYPE holds plain libraries to: kernels of others of the same level are
+#: not the same bit for bit, so that answers would depend on who made the processor.
 _CHOSEN: Final[Mapping[Level, tuple[str, ...]]] = {
     "baseline": ("PRESCOTT",),
-    "avx2": ("HASWELL", "ZEN"),
-    "avx512": ("SKYLAKEX", "COOPERLAKE", "SAPPHIRERAPIDS"),
+    "avx2": ("HASWELL",),
+    "avx512": ("SKYLAKEX",),
     "neon": ("NEOVERSEN1", "ARMV8"),
     "sve": ("ARMV8SVE", "NEOVERSEV1", "NEOVERSEN2"),
 }
@@ -57,6 +59,8 @@ _OTHERS: Final[Mapping[str, Level]] = {
         ),
         "baseline",
     ),
+    "ZEN": "avx2",
+    **dict.fromkeys(("COOPERLAKE", "SAPPHIRERAPIDS"), "avx512"),
     **dict.fromkeys(
         (
             *("CORTEXA53", "CORTEXA55", "CORTEXA57", "CORTEXA72", "CORTEXA73", "FALKOR", "TSV110"),

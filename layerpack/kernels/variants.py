@@ -29,7 +29,8 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variants:
-    """The variants that a library has, and what goes with those that are not kept."""
+    """The variants that a library has, and what goes with those that are not kept; nothing where
+    all are."""
 
     family: str
     found: tuple[Variant, ...]
@@ -38,7 +39,7 @@ class Variants:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftAlone:
-    """Why nothing goes of a library; reads after its name."""
+    """Why it cannot be told what goes of a library, so that nothing does; reads after its name."""
 
     reason: str
 

@@ -33,8 +33,8 @@ class KernelReductions:
             found = find_drops(original.source, self._levels)
             if isinstance(found, LeftAlone):
                 return Reduction(reason=f"its kernels all stay: {found.reason}")
-            drops, variants = found
-            return Reduction(drops=drops, parts=tuple(_parts(variants)))
+            left = f"its other kernels all stay: {found.left.reason}" if found.left else ""
+            return Reduction(drops=found.drops, parts=tuple(_parts(found.variants)), reason=left)
 
         value = kept(self._folder, "kernels", key, lambda: make().to_json())
         return Reduction.from_json(value)

@@ -50,7 +50,7 @@ def layerpack(
         capture_output=True,
         check=False,
         # None takes as long: what hangs is ended, and fails.
-        timeout=300,
+        timeout=900,
     )
     return Ended(
         code=result.returncode, output=result.stdout.decode(), errors=result.stderr.decode()

@@ -91,7 +91,7 @@ def test_each_processor_runs_what_is_kept(
     path = _library(tmp_path / "py.so", _CONFIGURATIONS)
     found = find_drops(path, levels)
     assert not isinstance(found, LeftAlone), found
-    drops, variants = found
+    drops, variants = found.drops, found.variants
     assert {one.name: one.level for one in variants} == _CONFIGURATIONS
     assert {one.name for one in variants if one.kept} == set(runs.split())
     assert drops.needs == needs

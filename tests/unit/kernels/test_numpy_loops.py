@@ -9,8 +9,12 @@ import pytest
 
 from layerpack import elf
 from layerpack.kernels import LeftAlone, find_drops
+from layerpack.passes.api import PassContext
+from layerpack.passes.reduced_kernels import KernelReductions
+from layerpack.payload import FileEntry
 from layerpack.processor_levels import Level
 from tests.support.dropping import apply
+from tests.support.recipes import load
 from tests.unit.elf.libraries import debug_library
 
 _FEATURES = {"SSE42": 8, "AVX2": 14, "FMA3": 13, "AVX512F": 30, "AVX512_SKX": 103, "X86_V3": 109}
@@ -60,8 +64,9 @@ int have(int number) { return npy_cpu_have(number); }
 """
 
 
-def _library(path: Path, more: str = "") -> Path:
-    rows = ", ".join(f'{{{number}, "{name}"}}' for name, number in _FEATURES.items())
+def _library(path: Path, more: str = "", **numbers: int) -> Path:
+    features = {**_FEATURES, **numbers}
+    rows = ", ".join(f'{{{number}, "{name}"}}' for name, number in features.items())
     source = _HEAD + _TABLE.format(rows=rows) + _LOOPS + more
     return debug_library(path, "-O2", "-fno-inline", source=source)
 
@@ -79,7 +84,7 @@ def test_features_beyond_the_level_count_as_absent(
     path = _library(tmp_path / "umath.so")
     found = find_drops(path, [level])
     assert not isinstance(found, LeftAlone), found
-    small = ctypes.CDLL(str(apply(path, found[0], tmp_path / "dropped" / "umath.so")))
+    small = ctypes.CDLL(str(apply(path, found.drops, tmp_path / "dropped" / "umath.so")))
     small.npy_cpu_init()
     assert [name for name, number in _FEATURES.items() if small.have(number)] == has.split()
     assert small.have(0) == small.have(-1) == 0
@@ -92,7 +97,7 @@ def test_what_goes_are_loops_and_what_is_behind_them(tmp_path: Path) -> None:
     path = _library(tmp_path / "umath.so")
     found = find_drops(path, ["avx2"])
     assert not isinstance(found, LeftAlone), found
-    drops, variants = found
+    drops, variants = found.drops, found.variants
     assert [(one.name, one.level, one.kept, len(one.functions)) for one in variants] == [
         ("AVX512F", "avx512", False, 1),
         ("AVX512_SKX", "avx512", False, 1),
@@ -106,8 +111,29 @@ def test_what_goes_are_loops_and_what_is_behind_them(tmp_path: Path) -> None:
 
 def test_levels_in_between_lose_nothing(tmp_path: Path) -> None:
     path = _library(tmp_path / "umath.so")
-    reason = "it has no loops for more than is kept"
-    assert find_drops(path, ["baseline", "avx512"]) == LeftAlone(reason=reason)
+    found = find_drops(path, ["baseline", "avx512"])
+    assert not isinstance(found, LeftAlone), found
+    assert not found.drops
+    assert all(one.kept for one in found.variants)
+
+
+def test_only_what_is_in_doubt_is_warned_of(tmp_path: Path) -> None:
+    recipe = load(tmp_path, more="architecture: x86_64\ncpu: {x86_64: [avx512]}\n")
+    context = PassContext(recipe=recipe, profile=recipe.profile, cache=tmp_path, room=0)
+    reductions = KernelReductions(context, tmp_path / "reduced")
+    path = _library(tmp_path / "umath.so")
+    nothing = reductions.of(FileEntry.of(path, "python/umath.so", "numpy"))
+    assert (bool(nothing.drops), nothing.reason) == (False, "")
+    assert [(part.name, part.kept) for part in nothing.parts] == [
+        ("AVX512F", True),
+        ("AVX512_SKX", True),
+        ("FMA3__AVX2", True),
+    ]
+    stripped = elf.strip_file(path)
+    assert isinstance(stripped, bytes)
+    path.write_bytes(stripped)
+    unknown = reductions.of(FileEntry.of(path, "python/umath.so", "numpy"))
+    assert unknown.reason == "its kernels all stay: its symbols are gone, which name its loops"
 
 
 def test_what_is_in_doubt_stays(tmp_path: Path) -> None:
@@ -115,6 +141,10 @@ def test_what_is_in_doubt_stays(tmp_path: Path) -> None:
     path = _library(tmp_path / "umath.so", looks)
     reason = "something else looks at what the processor has"
     assert find_drops(path, ["avx2"]) == LeftAlone(reason=reason)
+    # What would count as absent is told by the first and the last number.
+    between = _library(tmp_path / "between.so", AVX2=31)
+    reason = "features that stay are numbered among those that go"
+    assert find_drops(between, ["avx2"]) == LeftAlone(reason=reason)
     stripped = elf.strip_file(_library(tmp_path / "other.so"))
     assert isinstance(stripped, bytes)
     (tmp_path / "stripped.so").write_bytes(stripped)
