@@ -21,6 +21,8 @@ PYTHON = "python"
 LIBRARIES = "lib"
 #: Assets (models, vocabularies): /opt/assets/NAME.
 ASSETS = "assets"
+#: Folders beside modules that hold none.
+_NO_MODULES = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
 
 
 def is_library_name(path: str) -> bool:
@@ -139,3 +141,21 @@ def entries_of(folder: Path, prefix: str, distribution: str) -> list[FileEntry]:
         )
         for path in sorted_walk(folder)
     ]
+
+
+def module_names(payload: Payload) -> Iterator[str]:
+    """Names that `import` takes of what is at the top of the distributions' folder, repeated ones
+    too."""
+    for entry in payload:
+        path = payload.in_site(entry.path)
+        if path is None:
+            continue
+        first, _, rest = path.partition("/")
+        if rest:
+            is_code = rest.endswith((".py", ".so"))
+            name = first
+        else:
+            name, _, ending = first.partition(".")
+            is_code = ending == "py" or ending.endswith("so")
+        if is_code and name.isidentifier() and name not in _NO_MODULES:
+            yield name

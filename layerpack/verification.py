@@ -20,11 +20,10 @@ from layerpack.import_times import ImportTime
 from layerpack.isolation import Isolator, Wanted
 from layerpack.manifest import Manifest
 from layerpack.output import Built
-from layerpack.payload import Payload, is_library_name
+from layerpack.payload import Payload, is_library_name, module_names
 from layerpack.processor_levels import LEVELS, Level, lacking, variables
 from layerpack.trial import Ran, Trial
 
-_NO_MODULES: Final = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
 # Of what is kept of the plain install's runs.
 _FORMAT: Final = 3
 # In what a function says that calls what the recipe leaves out of a library: such a message has the
@@ -136,8 +135,8 @@ class _Proof:
     def _modules(self) -> list[str]:
         """The top-level modules that the plain install has, and the layers still have files of."""
         naive, payload = self._built.naive, self._built.outcome.payload
-        left = set(_top_level(payload))
-        return sorted(set(_top_level(naive)) & left)
+        left = set(module_names(payload))
+        return sorted(set(module_names(naive)) & left)
 
     def _raise_import(self, module: str, problem: str) -> None:
         message = f"{module} does not import any more: {problem}"
@@ -395,23 +394,6 @@ def _raise_if_left_out(message: str) -> None:
     if any(text in message for text in _LEFT_OUT):
         hint = "Do what it says, or build with --no-verify to look at the layers."
         raise VerificationError(message, hint)
-
-
-def _top_level(payload: Payload) -> Iterable[str]:
-    """Names that `import` takes, of the distributions' folder."""
-    for entry in payload:
-        path = payload.in_site(entry.path)
-        if path is None:
-            continue
-        first, _, rest = path.partition("/")
-        if rest:
-            is_code = rest.endswith((".py", ".so"))
-            name = first
-        else:
-            name, _, ending = first.partition(".")
-            is_code = ending == "py" or ending.endswith("so")
-        if is_code and name.isidentifier() and name not in _NO_MODULES:
-            yield name
 
 
 def _as_dicts(times: Iterable[ImportTime]) -> list[dict[str, Any]]:

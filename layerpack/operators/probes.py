@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from layerpack.elf.drops import Drops
 from layerpack.operators.choose import Operators
@@ -33,9 +33,3 @@ def probed(operators: Operators) -> Mapping[int, tuple[str, ...]]:
 def probing(operators: Operators) -> Drops:
     """Nothing left out, and all these functions watched."""
     return Drops(probes=tuple(probed(operators)))
-
-
-def run_operators(operators: Operators, seen: Iterable[int]) -> frozenset[str]:
-    """The operators that ran, by the addresses that were seen."""
-    by_address = probed(operators)
-    return frozenset(name for vaddr in seen for name in by_address.get(vaddr, ()))
