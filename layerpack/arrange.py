@@ -57,9 +57,9 @@ def current_recording(
     reason = "there is none"
     if former is not None:
         reason = former.stale_reason(
-            workloads_key(recipe, context.function),
+            workloads_key(recipe, context.function, payload),
             libraries,
-            operators=recipe.mxnet.operators == "recorded",
+            operators=recipe.mxnet.records,
         )
         if not reason:
             return Arranged(recording=former)

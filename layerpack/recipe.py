@@ -323,11 +323,22 @@ class Mxnet(_Model):
     operators: (
         Literal["all", "recorded"] | Annotated[tuple[OperatorName, ...], Field(strict=False)]
     ) = "all"
-    """`recorded` keeps what the workloads run, a list what it names; both keep what these
-    operators call for, what MXNet itself uses, and what symbol files in the assets name. The code
-    of the others is left out, and calling one raises an MXNetError that says so."""
+    """`recorded` keeps what the workloads run, a list what it names, and `[recorded, topk]` both;
+    what these operators call for stays too, what MXNet itself uses, and what symbol files in the
+    assets name. The code of the others is left out, and calling one raises an MXNetError that says
+    so."""
     training: bool = True
     """Whether gradients of the operators that stay do so too; only asked where some go."""
+
+    @property
+    def records(self) -> bool:
+        """Whether operators stay that the workloads run."""
+        return self.operators == "recorded" or "recorded" in self.listed
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """What the recipe lists of operators."""
+        return self.operators if isinstance(self.operators, tuple) else ()
 
 
 class Verify(_Model):
@@ -393,7 +404,7 @@ class Recipe(_Model):
 
     @model_validator(mode="after")
     def _records_operators(self) -> Self:
-        if self.mxnet.operators == "recorded" and not self.workloads:
+        if self.mxnet.records and not self.workloads:
             raise ValueError("'mxnet.operators: recorded' needs 'workloads' to see what they run")
         if self.mxnet.operators != "all" and self.native.store == "plain":
             raise ValueError("'mxnet.operators' needs paged libraries, not 'native.store: plain'")

@@ -3,8 +3,9 @@
 A recording is an input of a build, as the lock is: two runs of one workload touch nearly, but not
 exactly, the same pages, and builds of the same input must give the same bytes. So `build` records
 once and writes `bert.pages` beside `bert.lock`; later builds read it, and it belongs into version
-control. It can make a build's code faster to start, never wrong: a page that is not in it is paged
-in like any other.
+control. Its pages can make a build's code faster to start, never wrong: one that is not in it is
+paged in like any other. Its operators decide what stays of MXNet (`mxnet.operators`), so that it is
+made anew where a model or a module has changed.
 
 Format, version 2: JSON, `{"version": 2, "key": ..., "libraries": {SHA-256: {"path": ...,
 "pages": "12-15 99 3"}}, "imported": {"python/numpy": "__init__ version"}}`. A library is named by

@@ -46,8 +46,19 @@ class Ended:
     imported: tuple[str, ...] = ()
 
 
-def workloads_key(recipe: Recipe, function: Iterable[FileEntry]) -> str:
-    """A key of the function's files and the events: what decides which code a workload runs."""
+def workloads_key(
+    recipe: Recipe, function: Iterable[FileEntry], payload: Iterable[FileEntry] = ()
+) -> str:
+    """A key of the function's files and the events: what decides which code a workload runs.
+
+    Where the recipe keeps no operators but those that run, of the models and modules in the
+    `payload` as well: a recording that does not hold any more would leave out what is needed.
+    """
+    told = [
+        (entry.path, entry.sha256)
+        for entry in (payload if recipe.mxnet.records else ())
+        if not is_library_name(entry.path)
+    ]
     return key_of(
         [(entry.path, entry.sha256) for entry in function],
         recipe.function.handler if recipe.function else "",
@@ -55,6 +66,7 @@ def workloads_key(recipe: Recipe, function: Iterable[FileEntry]) -> str:
         # Without these the key is what it was before there were any.
         *([recipe.function.environment] if recipe.function and recipe.function.environment else []),
         *([recipe.cpu_levels] if recipe.cpu_levels else []),
+        *([told] if told else []),
     )
 
 
@@ -108,7 +120,7 @@ def record(
         for digest, path in libraries.items()
     }
     recording = Recording(
-        key=workloads_key(recipe, function),
+        key=workloads_key(recipe, function, payload),
         libraries=records,
         imported=frozenset(imported),
         operators=operators_of(probes),

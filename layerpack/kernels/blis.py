@@ -32,7 +32,6 @@ from layerpack.kernels.variants import (
 )
 from layerpack.processor_levels import Level
 
-FAMILY: Final = "BLIS"
 #: In the bytes of every library of the family.
 MARK: Final = b"\0bli_gks_register_cntx\0"
 _ENTRY: Final = re.compile(r"bli_cntx_init_([a-z0-9]+)(_ref|_ind|)")
@@ -60,7 +59,7 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
     levels. Raises ElfError."""
     if code.source.machine != "x86_64":
         # Wheels for other processors have one configuration.
-        return Variants(family=FAMILY, found=(), drops=NO_DROPS)
+        return Variants(found=(), drops=NO_DROPS)
     known = {name: level for level, names in _CHOSEN.items() for name in names} | dict(_OTHERS)
     entries = {name: one for name, one in _entries(code).items() if name in known}
     if len(entries) < 2 or len({frozenset(one) for one in entries.values()}) != 1:
@@ -101,12 +100,14 @@ def _without(
         kept=kept,
         needs=choice.needs,
     )
-    return Variants(family=FAMILY, found=found, drops=made)
+    return Variants(found=found, drops=made)
 
 
 def _variant(code: Code, entries: _Entries, name: str, *, kept: bool) -> Variant:
     own = only_behind(code, _nodes(code, entries, [name]), _named(code, [name]))
-    return variant(code, own, name=name, level=level_needed(code, own), kept=kept)
+    returns = any(name in names for names in _CHOSEN.values())
+    level = level_needed(code, own)
+    return variant(code, own, name=name, level=level, kept=kept, returns=returns)
 
 
 def _entries(code: Code) -> _Entries:

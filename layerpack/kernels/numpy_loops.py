@@ -27,7 +27,6 @@ from layerpack.kernels.redirect import Words
 from layerpack.kernels.variants import LeftAlone, Variants, drops, levels_of, variant
 from layerpack.processor_levels import Level
 
-FAMILY: Final = "numpy"
 #: In the bytes of every library of the family: the variable that takes features away.
 MARK: Final = b"NPY_DISABLE_CPU_FEATURES"
 #: Features in names of loops, one or more of them; of C++'s templates, arguments follow.
@@ -69,7 +68,7 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
         if any(_SVE in name for name, _ in names):
             return LeftAlone(reason="what chooses its loops for SVE is not known")
         # What else has loops of its own is there in all of Lambda's processors.
-        return Variants(family=FAMILY, found=(), drops=NO_DROPS)
+        return Variants(found=(), drops=NO_DROPS)
     order = levels_of(code)
     beyond = order[order.index(max(kept, key=order.index)) + 1 :]
     loops = _loops(code, names)
@@ -80,13 +79,13 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
         found.append(variant(code, own, name=name, level=level, kept=level not in beyond))
     gone = {node for one in found if not one.kept for node in loops[one.name]}
     if not gone:
-        return Variants(family=FAMILY, found=tuple(found), drops=NO_DROPS)
+        return Variants(found=tuple(found), drops=NO_DROPS)
     patch = _pin(code, names, beyond, {one.name: one.kept for one in found})
     if isinstance(patch, LeftAlone):
         return patch
     unused = only_behind(code, gone, _templates(code, gone, beyond), called=True)
     made = drops(code, unused, patches=[patch], variants=found, kept=kept, needs=order[0])
-    return Variants(family=FAMILY, found=tuple(found), drops=made)
+    return Variants(found=tuple(found), drops=made)
 
 
 def _level(feature: str) -> Level:

@@ -23,7 +23,6 @@ from layerpack.kernels.redirect import Words
 from layerpack.kernels.variants import LeftAlone, Variants, drops, levels_of, variant
 from layerpack.processor_levels import Level
 
-FAMILY: Final = "oneDNN"
 #: In the bytes of every library of the family.
 MARK: Final = b"DNNL_MAX_CPU_ISA\0"
 #: A name for the setting that only 2.x has.
@@ -68,7 +67,7 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
         found.append(variant(code, own, name=level, level=level, kept=stays))
     gone = {node for one in found if not one.kept for node in tables[one.level]}
     if not gone:
-        return Variants(family=FAMILY, found=tuple(found), drops=NO_DROPS)
+        return Variants(found=tuple(found), drops=NO_DROPS)
     patch = _pin(code, _BOUNDS[highest])
     if isinstance(patch, LeftAlone):
         return patch
@@ -80,7 +79,7 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
         kept=kept,
         needs=order[0],
     )
-    return Variants(family=FAMILY, found=tuple(found), drops=made)
+    return Variants(found=tuple(found), drops=made)
 
 
 def _tables(code: Code) -> Iterator[tuple[int, Level]]:

@@ -32,7 +32,6 @@ from layerpack.kernels.variants import (
 )
 from layerpack.processor_levels import Level
 
-FAMILY: Final = "OpenBLAS"
 #: In the bytes of every library of the family.
 MARK: Final = b"\0gotoblas_corename\0"
 _TABLE: Final = "gotoblas_"
@@ -109,7 +108,7 @@ def find(code: Code, kept: Sequence[Level]) -> Variants | LeftAlone:
     if isinstance(patches, LeftAlone):
         return patches
     made = drops(code, unused, patches=patches, variants=found, kept=kept, needs=choice.needs)
-    return Variants(family=FAMILY, found=found, drops=made)
+    return Variants(found=found, drops=made)
 
 
 def _cores(code: Code, words: Words) -> Iterator[_Core]:
@@ -137,7 +136,8 @@ def _cores(code: Code, words: Words) -> Iterator[_Core]:
 def _variant(code: Code, core: _Core, *, kept: bool) -> Variant:
     own = only_behind(code, core.nodes, core.named)
     level = level_needed(code, own) if code.source.machine == "x86_64" else core.floor
-    return variant(code, own, name=core.name, level=level, kept=kept)
+    returns = any(core.name in names for names in _CHOSEN.values())
+    return variant(code, own, name=core.name, level=level, kept=kept, returns=returns)
 
 
 def _patches(

@@ -18,13 +18,15 @@ ARCHITECTURES: Final[Mapping[str, str]] = {"x86_64": "x86_64", "aarch64": "arm64
 class Variant:
     """Kernels for one kind of processor: `name` is the family's (`HASWELL`), `level` what they
     need; `functions` are the numbers of the functions that are there for them alone, `size` their
-    bytes. `kept` tells whether the levels that were asked for leave them."""
+    bytes. `kept` tells whether the levels that were asked for leave them, and `returns` whether
+    they would be kept for their level."""
 
     name: str
     level: Level
     functions: tuple[int, ...]
     size: int
     kept: bool
+    returns: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +34,6 @@ class Variants:
     """The variants that a library has, and what goes with those that are not kept; nothing where
     all are."""
 
-    family: str
     found: tuple[Variant, ...]
     drops: Drops
 
@@ -49,12 +50,18 @@ Finder = Callable[[Code, Sequence[Level]], Variants | LeftAlone]
 
 
 def variant(
-    code: Code, functions: Iterable[int], *, name: str, level: Level, kept: bool
+    code: Code,
+    functions: Iterable[int],
+    *,
+    name: str,
+    level: Level,
+    kept: bool,
+    returns: bool = True,
 ) -> Variant:
     """A variant of these functions."""
     numbers = tuple(sorted(functions))
     size = sum(code.functions[number].size for number in numbers)
-    return Variant(name=name, level=level, functions=numbers, size=size, kept=kept)
+    return Variant(name=name, level=level, functions=numbers, size=size, kept=kept, returns=returns)
 
 
 def drops(
@@ -74,9 +81,10 @@ def drops(
     cpu = f"cpu.{ARCHITECTURES[code.source.machine]}"
     hints = {}
     for one in variants:
-        # What no level would bring back was for other processors than a level's own.
-        back = one.level if one.level not in kept else None
-        hint = f"add '{back}' to {cpu} in the recipe" if back else f"leave {cpu} out of the recipe"
+        # What no level brings back was for other processors than a level's own.
+        back = one.returns and one.level not in kept
+        what = f"add '{one.level}' to {cpu} in" if back else f"leave {cpu} out of"
+        hint = f"{what} the recipe"
         hints.update(dict.fromkeys(one.functions, hint))
     below = order.index(needs) > 0
     return Drops(

@@ -28,6 +28,10 @@ _REGISTRIES: Final = (
 _MAKER: Final = re.compile(r"_ZNK5mxnet2op\d+\w+?Prop(14CreateOperator|16CreateOperatorEx)E")
 
 
+#: What MXNet uses by itself, whatever a program calls.
+USES: Final = load("mxnet.json")
+
+
 class UnsureError(Exception):
     """The library's code is not as this expects it; the text says how, as a clause."""
 
@@ -35,11 +39,17 @@ class UnsureError(Exception):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """`kept` operators, each with why: empty for one that was wished. `reached` marks the nodes of
-    the code that stay. Without `training` gradients can be planned, and not computed."""
+    the code that stay. Without `training` gradients can be planned, and not computed; `planned`
+    marks what stays for that alone."""
 
     kept: Mapping[str, str]
     reached: bytearray
     training: bool
+    planned: bytearray
+
+    def follows(self, one: Registered) -> bool:
+        """Whether all that a function of an operator that is kept calls for stays as well."""
+        return self.training or not one.is_gradient
 
 
 class Operators:
@@ -170,7 +180,12 @@ class Operators:
         Without `training` what makes their gradients stays, since MXNet plans those for every
         hybridised block, but the operators that gradients are made of go.
         """
-        choice = Choice(kept={}, reached=bytearray(self.base), training=training)
+        choice = Choice(
+            kept={},
+            reached=bytearray(self.base),
+            training=training,
+            planned=bytearray(self.code.size),
+        )
         waiting = [(name, "") for name in sorted(set(wished))]
         waiting += [(name, "MXNet itself uses it") for name in self.framework]
         choice = self._with(choice, waiting)
@@ -194,7 +209,7 @@ class Operators:
             if name in kept:
                 continue
             kept[name] = reason
-            followed = [x for x in self.functions[name] if choice.training or not x.is_gradient]
+            followed = [x for x in self.functions[name] if choice.follows(x)]
             gradients += [x for x in self.functions[name] if x not in followed]
             nodes = self.code.reached_from(self.nodes_of(followed), cut=self.cut, seen=reached)
             named = {self._operator_at(word) for one in followed for word in one.words}
@@ -202,12 +217,16 @@ class Operators:
                 named |= self._names.get(node, frozenset())
             # It grows while it is walked.
             waiting += [(one, f"{name} calls for it") for one in sorted(filter(None, named))]
+            waiting += [(one, f"it takes the place of {name}") for one in self.instead(name)]
         # Last: what they reach, and others do as well, has been seen with the names in it by now.
-        self._plan(gradients, reached)
-        return replace(choice, kept=kept, reached=reached)
+        planned = bytearray(choice.planned)
+        for node in self._plan(gradients, reached):
+            planned[node] = 1
+        return replace(choice, kept=kept, reached=reached, planned=planned)
 
-    def _plan(self, gradients: list[Registered], reached: bytearray) -> None:
-        """Keep what makes the nodes of gradients, and describes them, but not their work."""
+    def _plan(self, gradients: list[Registered], reached: bytearray) -> list[int]:
+        """Keep what makes the nodes of gradients, and describes them, but not their work; the nodes
+        that this keeps."""
         nodes = self.code.reached_from(
             self.nodes_of(gradients), cut=self.cut, seen=bytearray(self.base)
         )
@@ -220,10 +239,19 @@ class Operators:
             for one in self.functions[name]
             if not one.does_work
         ]
-        self.code.reach(self.nodes_of([*gradients, *described]), cut=self.cut, seen=reached)
+        return self.code.reached_from(
+            self.nodes_of([*gradients, *described]), cut=self.cut, seen=reached
+        )
 
     @property
     def framework(self) -> list[str]:
         """The operators that MXNet uses by itself."""
-        names = load("mxnet.json")["framework"]
-        return sorted({self.registry.aliases[n] for n in names if n in self.registry.aliases})
+        return sorted(set(self._known(USES["framework"])))
+
+    def instead(self, name: str) -> list[str]:
+        """The operators that MXNet by itself puts in the place of one."""
+        return list(self._known(USES["instead"].get(name, ())))
+
+    def _known(self, names: Iterable[str]) -> Iterator[str]:
+        """Those that this version of MXNet has, by their own names."""
+        return (self.registry.aliases[name] for name in names if name in self.registry.aliases)

@@ -39,8 +39,11 @@ def _alone(operators: Operators, choice: Choice, name: str) -> Iterator[int]:
     seen = bytearray(operators.base)
     for other in choice.kept:
         if other != name:
-            nodes = operators.nodes_of(operators.functions[other])
-            operators.code.reach(nodes, cut=operators.cut, seen=seen)
+            followed = filter(choice.follows, operators.functions[other])
+            operators.code.reach(operators.nodes_of(followed), cut=operators.cut, seen=seen)
+    # What gradients are planned with is no operator's own.
+    for node in _more(choice.planned, bytearray(len(seen))):
+        seen[node] = 1
     return _more(choice.reached, seen)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from layerpack.elf.drops import NO_DROPS, Dropped, Drops, Entry
@@ -19,15 +18,8 @@ _TRAIN: Final = "remove mxnet.training from the recipe, and build again"
 _NAMED: Final = 3
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Owners:
+def owners(operators: Operators, choice: Choice) -> Mapping[int, tuple[str, ...]]:
     """For each node of code that goes, the operators (those alone that go) that reach it."""
-
-    by_node: Mapping[int, tuple[str, ...]]
-
-
-def owners(operators: Operators, choice: Choice) -> Owners:
-    """Who reaches what goes."""
     found: dict[int, list[str]] = defaultdict(list)
     stays = bytes(choice.reached)
     for name, functions in operators.functions.items():
@@ -37,7 +29,7 @@ def owners(operators: Operators, choice: Choice) -> Owners:
         nodes = operators.nodes_of(functions)
         for node in operators.code.reached_from(nodes, cut=operators.cut, seen=seen):
             found[node].append(name)
-    return Owners(by_node={node: tuple(sorted(names)) for node, names in found.items()})
+    return {node: tuple(sorted(names)) for node, names in found.items()}
 
 
 def drops(operators: Operators, choice: Choice) -> Drops:
@@ -51,7 +43,7 @@ def drops(operators: Operators, choice: Choice) -> Drops:
             name=functions[node].name,
             hint=_hint(names),
         )
-        for node, names in sorted(reached.by_node.items())
+        for node, names in sorted(reached.items())
         if node in operators.code.described
     ]
     if not dropped:

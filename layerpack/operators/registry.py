@@ -12,18 +12,28 @@ from layerpack.process import run
 from layerpack.units import write_text
 
 #: Part of the key of what is kept: another number means that it may be another.
-REGISTRY_VERSION: Final = 1
+REGISTRY_VERSION: Final = 2
 _WORKER: Final = Path(__file__).with_name("registry_worker.py")
 #: Attributes whose functions are given an operator's node, and not its attributes (nnvm's
 #: op_attr_types.h).
 _NODE: Final = frozenset({"FGradient"})
 #: Those that are given a state instead, which tells no name (mxnet's op_attr_types.h).
 _STATE: Final = frozenset({"FStatefulCompute<cpu>", "FStatefulComputeEx<cpu>"})
+#: Those that return nothing, or a number. The place for what others return is their callers', who
+#: tell it as the first argument (System V ABI for x86-64, 3.2.3).
+_NUMBERS: Final = frozenset(
+    {
+        *("own", "FCompute<cpu>", "FComputeEx<cpu>", "FInferShape", "FInferType"),
+        *("FInferStorageType", "FNumVisibleOutputs", "FExecType", "FNDArrayFunction"),
+    }
+)
 #: Those that do an operator's work, or make what does it.
 _WORK: Final = frozenset(
     {"FCompute<cpu>", "FComputeEx<cpu>", "FCreateOpState", "FNDArrayFunction", *_STATE}
 )
 _GRADIENT: Final = "FGradient"
+#: So many arguments are told where a function is missed (`elf/pager/fault.c`).
+_ARGUMENTS: Final = 2
 #: What makes an operator of the older kind, once its shapes are known (OperatorProperty's
 #: CreateOperatorEx): no attribute, but the one function that leads to its code.
 MAKER: Final = "CreateOperator"
@@ -43,16 +53,13 @@ class Registered:
     words: tuple[int, ...]
 
     @property
-    def wrapped(self) -> bool:
-        """Whether it gets its object as the first argument, before its own ones."""
-        return self.called == self.invoker
-
-    @property
     def argument(self) -> int:
         """Which argument leads to the operator's name; 0 where none does."""
         if self.attribute in _STATE or self.attribute == MAKER:
             return 0
-        return 2 if self.wrapped else 1
+        # It gets its object before its own ones, where it is what std::function calls.
+        place = 1 + (self.called == self.invoker) + (self.attribute not in _NUMBERS)
+        return place if place <= _ARGUMENTS else 0
 
     @property
     def steps(self) -> int:
@@ -91,11 +98,17 @@ def read_registry(library: Path, folders: list[Path], interpreter: Path, kept: P
 
     `kept` is the file that the answer is kept in. Raises RegistryError.
     """
-    if kept.is_file():
-        return _registry(json.loads(kept.read_text(encoding="utf-8")))
+    if (registry := kept_registry(kept)) is not None:
+        return registry
     result = run(
         [interpreter, "-I", _WORKER, library],
-        environment={"LD_LIBRARY_PATH": ":".join(str(folder) for folder in folders)},
+        # The same answer for all: MXNet heeds dozens of variables, and the C library fills what it
+        # gives and gets back, so that nothing that lay there before is taken for a word of it.
+        inherit=False,
+        environment={
+            "LD_LIBRARY_PATH": ":".join(str(folder) for folder in folders),
+            "MALLOC_PERTURB_": "165",
+        },
     )
     if result.returncode:
         why = result.tail(1) or f"exit code {result.returncode}"
@@ -105,12 +118,20 @@ def read_registry(library: Path, folders: list[Path], interpreter: Path, kept: P
     return registry
 
 
+def kept_registry(path: Path) -> Registry | None:
+    """What was kept; None where there is none, or it is damaged."""
+    try:
+        return _registry(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
 def _registry(value: Any) -> Registry:
     operators: dict[str, tuple[Registered, ...]] = {}
     for name, attributes in value["operators"].items():
         rows = [(key, row) for key, found in sorted(attributes.items()) for row in found]
         operators[name] = tuple(
-            Registered(attribute=key, called=row[0], invoker=row[2], words=tuple(row[3:]))
+            Registered(attribute=key, called=row[0], invoker=row[1], words=tuple(row[2:]))
             for key, row in rows
         )
     return Registry(

@@ -41,15 +41,16 @@ class Library:
         # As the kernel tells it; a cache may lie behind a link.
         self.path = os.path.realpath(path)
         self.handle = ctypes.CDLL(path)
-        self._maps = [line.split() for line in open("/proc/self/maps", encoding="ascii")]  # noqa: PTH123, SIM115
-        own = [row for row in self._maps if row[-1] == self.path]
+        maps = [line.split() for line in open("/proc/self/maps", encoding="ascii")]  # noqa: PTH123, SIM115
+        own = [row for row in maps if row[-1] == self.path]
         if not own:
             raise UnknownError("it is not where it was loaded from")
         self.base = min(int(row[0].split("-")[0], 16) for row in own)
         self.end = max(int(row[0].split("-")[1], 16) for row in own)
         self._code = [_extent(row) for row in own if "x" in row[1]]
-        heap = [_extent(row) for row in self._maps if row[-1] == "[heap]"]
-        self._heap = heap[0] if heap else (0, 0)
+        self._usable = ctypes.CDLL(None).malloc_usable_size
+        self._usable.argtypes = [ctypes.c_void_p]
+        self._usable.restype = ctypes.c_size_t
 
     def words(self, address: int, count: int) -> "tuple[int, ...]":
         return struct.unpack(f"<{count}Q", ctypes.string_at(address, count * _WORD))
@@ -68,19 +69,29 @@ class Library:
     def is_own(self, address: int) -> bool:
         return self.base <= address < self.end
 
-    def heap_words(self, address: int) -> "tuple[int, ...]":
-        """The words of a heap block that seems to begin there; none for other memory.
+    def object_words(self, function: int, manager: int) -> "tuple[int, ...]":
+        """The words of the object in a std::function, which its manager copies to where there is
+        nothing else.
 
-        A function object without state leaves its place as it was, so this may be any block.
+        The function itself may have anything beside its object. A manager copies at 2, and tells
+        where the object is at 1: in two words of the copy's own, or on the heap
+        (libstdc++'s bits/std_function.h).
         """
-        start, end = self._heap
-        if not start + 16 <= address < end - _LARGEST_OBJECT or address % 16:
-            return ()
-        # glibc's malloc: the size of the block and its header, and three flags.
-        (size,) = self.words(address - 8, 1)
-        if not size & 1 or not 32 <= (size & ~7) <= _LARGEST_OBJECT:
-            return ()
-        return self.words(address, (size & ~7) // _WORD - 1)
+        manage = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)(
+            manager
+        )
+        copy, place = (ctypes.c_uint64 * 2)(), (ctypes.c_uint64 * 2)()
+        manage(ctypes.addressof(copy), function, 2)
+        manage(ctypes.addressof(place), ctypes.addressof(copy), 1)
+        if place[0] == ctypes.addressof(copy):
+            return tuple(copy)
+        if place[0] != copy[0]:
+            raise UnknownError("an object of a function has an unknown place")
+        # glibc's malloc(3): the size of a block.
+        size = self._usable(place[0])
+        if size > _LARGEST_OBJECT:
+            raise UnknownError("an object of a function is of an unknown size")
+        return self.words(place[0], size // _WORD)
 
 
 def _extent(row: "list[str]") -> "tuple[int, int]":
@@ -98,26 +109,24 @@ def _string(text: str) -> "tuple[object, int]":
 
 
 def _function(library: Library, address: int) -> "list[int]":
-    """What a std::function at an address calls: [function, wrapped, invoker, ...other words]; empty
-    for none.
+    """What a std::function at an address calls: [function, invoker, ...addresses in its object];
+    empty for none.
 
-    `wrapped` is 1 where the function is the invoker itself, which gets the object as its first
-    argument, and 0 for a plain function pointer. The other words may be the object's, and may be
-    any. The manager, which copies and destroys the object, is not told: it runs when operators are
-    registered.
+    The function is the invoker itself, which gets the object as its first argument, unless the
+    object is a plain function pointer. The manager, which copies and destroys the object, is not
+    told: it runs when operators are registered.
     """
-    first, second, manager, invoker = library.words(address, 4)
+    _, _, manager, invoker = library.words(address, 4)
     if not manager:
         return []
     if not library.is_code(manager) or not library.is_code(invoker):
         raise UnknownError("a function has an unknown layout")
-    plain = library.is_code(first)
-    others = [second] if plain else [first, second, *library.heap_words(first)]
+    words = library.object_words(address, manager)
+    plain = len(words) == 2 and library.is_code(words[0])
     return [
-        (first if plain else invoker) - library.base,
-        int(not plain),
+        (words[0] if plain else invoker) - library.base,
         invoker - library.base,
-        *(word - library.base for word in others if library.is_own(word)),
+        *(word - library.base for word in words[int(plain) :] if library.is_own(word)),
     ]
 
 

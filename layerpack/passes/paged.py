@@ -83,7 +83,7 @@ def run_operators(
 
     `probes` are addresses by the SHA-256 of what was packed.
     """
-    if context.recipe.mxnet.operators != "recorded":
+    if not context.recipe.mxnet.records:
         return None
     paths = packing_inputs(payload, context)
     reductions = Reductions(payload, context, lambda: _bound_names(payload, context)[0])
@@ -135,6 +135,7 @@ def _plan(
     left += _as_they_are(chosen, jobs)
     edits = [*left, *_with_pager([job.edit(reason) for job in jobs], pager)]
     _warn_of_whole_ones(jobs, edits, context)
+    _warn_of_kept_ones(left, payload, context)
     if any(isinstance(edit, Rewrite) for edit in edits):
         wished = {edit.path for edit in left}
         paths = SearchPaths(payload)
@@ -155,6 +156,15 @@ def _warn_of_whole_ones(jobs: list[PackJob], edits: list[Edit], context: PassCon
     for job in jobs:
         if job.drops and job.path in kept:
             context.warn(f"{job.path}: nothing is left out of it, as it stays: {kept[job.path]}")
+
+
+def _warn_of_kept_ones(left: list[Edit], payload: Payload, context: PassContext) -> None:
+    """Tell where the recipe asks to leave something out of a library that it keeps as it is."""
+    reductions = Reductions(payload, context, lambda: None)
+    for edit in left:
+        entry = payload.get(edit.path)
+        if isinstance(edit, Keep) and entry is not None and reductions.concern(entry):
+            context.warn(f"{edit.path}: nothing is left out of it, as it stays: {edit.reason}")
 
 
 def _jobs(

@@ -36,8 +36,9 @@ class KernelReductions:
             left = f"its other kernels all stay: {found.left.reason}" if found.left else ""
             return Reduction(drops=found.drops, parts=tuple(_parts(found.variants)), reason=left)
 
-        value = kept(self._folder, "kernels", key, lambda: make().to_json())
-        return Reduction.from_json(value)
+        return kept(
+            self._folder, "kernels", key, lambda: make().to_json(), read=Reduction.from_json
+        )
 
     def _original(self, entry: FileEntry) -> FileEntry:
         """The library with all its symbols: removing them moves nothing, and may take names that

@@ -12,7 +12,7 @@ from layerpack.elf.drops import Drops
 from layerpack.elf.drops_json import from_json, to_json
 from layerpack.limits import this_machine
 from layerpack.manifest import PartRecord
-from layerpack.operators.choose import Operators, UnsureError
+from layerpack.operators.choose import USES, Operators, UnsureError
 from layerpack.operators.costs import Cost, costs
 from layerpack.operators.probes import probed, probing
 from layerpack.operators.reduce import drops
@@ -20,6 +20,7 @@ from layerpack.operators.registry import (
     REGISTRY_VERSION,
     Registry,
     RegistryError,
+    kept_registry,
     read_registry,
 )
 from layerpack.operators.wishes import wished
@@ -29,7 +30,7 @@ from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload
 from layerpack.units import key_of
 
 #: Part of the keys of what is kept: another number means that other code may go.
-_VERSION: Final = 8
+_VERSION: Final = 9
 _MXNET: Final = "libmxnet.so"
 
 
@@ -58,15 +59,15 @@ class OperatorReductions:
     def of(self, entry: FileEntry) -> Reduction:
         """What goes of a library that this concerns."""
         recipe = self._context.recipe
-        if recipe.mxnet.operators == "recorded" and self._context.operators is None:
+        if recipe.mxnet.records and self._context.operators is None:
             return Reduction(reason="no recording tells which operators the workloads run")
-        listed, training = recipe.mxnet.operators, recipe.mxnet.training
+        training = recipe.mxnet.training
         registry = self._registry(entry)
         asked = wished(
             registry,
             recipe=recipe.path,
-            listed=() if isinstance(listed, str) else listed,
-            recorded=self._context.operators or (),
+            listed=[name for name in recipe.mxnet.listed if name != "recorded"],
+            recorded=self._context.operators or () if recipe.mxnet.records else (),
             models={
                 one.path: one.source
                 for one in self._payload
@@ -83,31 +84,36 @@ class OperatorReductions:
             ).to_json()
 
         key = [*self._identity(entry), asked, training]
-        return Reduction.from_json(kept(self._folder, "operators", key, make))
+        return kept(self._folder, "operators", key, make, read=Reduction.from_json)
 
     def watched(self, entry: FileEntry) -> bool:
         """Whether a recording is to tell which operators of a library run."""
-        return self._context.recipe.mxnet.operators == "recorded" and self.concern(entry)
+        return self._context.recipe.mxnet.records and self.concern(entry)
 
     def probes(self, entry: FileEntry) -> Drops:
         """What makes a library tell which operators run."""
-        return from_json(self._probes(entry)["drops"])
+        return self._probes(entry)[0]
 
     def run_operators(self, entry: FileEntry, addresses: Iterable[int]) -> frozenset[str]:
         """The operators whose probes are among the addresses."""
-        by_address = self._probes(entry)["operators"]
+        by_address = self._probes(entry)[1]
         return frozenset(name for at in addresses for name in by_address.get(str(at), ()))
 
-    def _probes(self, entry: FileEntry) -> Any:
+    def _probes(self, entry: FileEntry) -> tuple[Drops, Mapping[str, list[str]]]:
+        """The probes, and the operators that each tells of."""
+
         def make() -> dict[str, Any]:
             operators = self._read(entry, self._registry(entry))
             by_address = {str(at): list(names) for at, names in probed(operators).items()}
             return {"drops": to_json(probing(operators)), "operators": by_address}
 
-        return kept(self._folder, "probes", self._identity(entry), make)
+        def read(value: dict[str, Any]) -> tuple[Drops, Mapping[str, list[str]]]:
+            return from_json(value["drops"]), value["operators"]
+
+        return kept(self._folder, "probes", self._identity(entry), make, read=read)
 
     def _identity(self, entry: FileEntry) -> list[Any]:
-        versions = [_VERSION, CODE_VERSION, REGISTRY_VERSION]
+        versions = [_VERSION, CODE_VERSION, REGISTRY_VERSION, USES]
         return [*versions, entry.sha256, sorted(self._spelled(entry))]
 
     def _spelled(self, entry: FileEntry) -> frozenset[str]:
@@ -122,8 +128,8 @@ class OperatorReductions:
 
     def _registry(self, entry: FileEntry) -> Registry:
         kept = self._folder / f"registry-{key_of(REGISTRY_VERSION, entry.sha256)}.json"
-        if kept.is_file():
-            return read_registry(Path(), [], Path(), kept)
+        if (registry := kept_registry(kept)) is not None:
+            return registry
         machine = self._context.profile.machine
         if self._context.interpreter is None or this_machine() != machine:
             raise RegistryError(

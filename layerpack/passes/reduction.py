@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from layerpack.elf import ElfError
 from layerpack.elf.drops import NO_DROPS, Drops
 from layerpack.elf.drops_json import from_json, to_json
 from layerpack.manifest import PartRecord
@@ -16,6 +15,7 @@ from layerpack.units import key_of, write_text
 
 #: Of what is kept, as JSON.
 _VERSION: Final = 2
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,19 +51,23 @@ class Reduction:
         )
 
 
-def kept(folder: Path, kind: str, parts: Iterable[Any], make: Callable[[], dict[str, Any]]) -> Any:
-    """What `make` gives, or gave for equal `parts` before; `kind` begins the file's name.
+def kept(
+    folder: Path,
+    kind: str,
+    parts: Iterable[Any],
+    make: Callable[[], dict[str, Any]],
+    read: Callable[[dict[str, Any]], ValueT],
+) -> ValueT:
+    """What `read` makes of what `make` gives, or gave for equal `parts` before; `kind` begins the
+    file's name.
 
-    Raises what `make` does.
+    A file that cannot be read is made anew. Raises what `make` does.
     """
     path = folder / f"{kind}-{key_of(kind, _VERSION, *parts)}.json"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         text = json.dumps(make(), separators=(",", ":"))
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
-        value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ElfError(f"{path} is damaged")
-    return value
+        return read(json.loads(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from layerpack.interpreters import require_interpreter
+from layerpack.operators.choose import USES
+from layerpack.operators.registry import kept_registry, read_registry
 from layerpack.recipe import Recipe
 from tests.support.command import Ended, layerpack
 
@@ -262,6 +265,51 @@ def test_what_each_costs_is_told(few: Few) -> None:
     # Nearly half of MXNet's code, and what would take it back is told of each.
     assert library["dropped_bytes"] > library["code_bytes"] * 0.45
     assert parts["_npi_einsum"]["code_bytes"] > 1_000_000
+
+
+def test_what_is_there_for_others_sake_costs_nothing(few: Few) -> None:
+    ended = few.explain("operator", "--format", "json")
+    (library,) = json.loads(ended.output)["libraries"]
+    shared = [x for x in library["parts"] if x["reason"] == "its code is shared with what stays"]
+    assert shared
+    assert {one["code_bytes"] for one in shared} == {0}
+
+
+def test_all_that_mxnet_is_said_to_use_is_there(few: Few) -> None:
+    ended = few.explain("operator", "--format", "json")
+    (library,) = json.loads(ended.output)["libraries"]
+    names = {name for part in library["parts"] for name in (part["name"], *part["aliases"])}
+    instead = [x for pair in USES["instead"].items() for x in (pair[0], *pair[1])]
+    assert {*USES["framework"], *instead} <= names
+    kept = {part["name"]: part["reason"] for part in library["parts"] if part["kept"]}
+    assert kept["_sg_mkldnn_conv"] == "it takes the place of Convolution"
+
+
+def test_the_registry_is_the_same_for_everybody(
+    few: Few, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (library,) = few.cache.glob("unpacked/*/files/**/mxnet/libmxnet.so")
+    folders = [library.parent, few.opt / "lib"]
+    python = require_interpreter(Recipe.load(few.recipe).profile, "to run MXNet")
+    first = read_registry(library, folders, python, tmp_path / "first.json")
+    # Another heap, another Python.
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("PADDING", "x" * 9000)
+    second = read_registry(
+        library, [*folders, tmp_path], Path(sys.executable), tmp_path / "second.json"
+    )
+    assert first == second
+    # What computes a gradient names the operator that does: without it that one would go.
+    (gradient,) = [x for x in first.operators["log"] if x.attribute == "FGradient"]
+    code = library.read_bytes()
+    assert any(code[word:].startswith(b"_backward_log\0") for word in gradient.words)
+
+
+def test_a_damaged_registry_is_made_anew(few: Few, tmp_path: Path) -> None:
+    kept = tmp_path / "registry.json"
+    for damaged in ("", "{", "[]", '{"operators": {}}', '{"operators": {"x": {"y": [[1]]}}}'):
+        kept.write_text(damaged)
+        assert kept_registry(kept) is None
 
 
 def test_a_name_that_there_is_not(few: Few, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from layerpack.payload import entries_of
-from layerpack.recipe import Recipe
+from layerpack.recipe import Mxnet, Recipe
 from layerpack.workload import Outcome, record, run_workloads, workloads_key
 from tests.support.recipes import HERE, minimal, payload_in
 
@@ -154,3 +154,23 @@ def test_the_key_changes_with_what_runs(tmp_path: Path) -> None:
         function = tuple(entries_of(recipe.folder / "code", ".", "function"))
         keys.add(workloads_key(recipe, function))
     assert len(keys) == 3
+
+
+def test_it_changes_with_models_and_modules_where_operators_stay_by_it(tmp_path: Path) -> None:
+    recipe = project(tmp_path)
+    recorded = recipe.model_copy(update={"mxnet": Mxnet(operators=("recorded", "topk"))})
+    function = tuple(entries_of(recipe.folder / "code", ".", "function"))
+    keys: dict[str, set[str]] = {"all": set(), "recorded": set()}
+    for number, files in enumerate(
+        (
+            {"assets/net/net.params": "a", "python/alpha.py": "a", "python/x.so": "a"},
+            {"assets/net/net.params": "b", "python/alpha.py": "a", "python/x.so": "a"},
+            {"assets/net/net.params": "a", "python/alpha.py": "b", "python/x.so": "a"},
+            # Libraries are told by their pages.
+            {"assets/net/net.params": "a", "python/alpha.py": "a", "python/x.so": "b"},
+        )
+    ):
+        payload = payload_in(tmp_path / str(number), dict(files))
+        keys["all"].add(workloads_key(recipe, function, payload))
+        keys["recorded"].add(workloads_key(recorded, function, payload))
+    assert (len(keys["all"]), len(keys["recorded"])) == (1, 3)

@@ -149,6 +149,18 @@ def test_what_goes_is_only_that_of_the_cores(library: Path) -> None:
     assert len(found.drops.dropped) == 12
 
 
+def test_a_level_is_named_where_it_brings_something_back(library: Path) -> None:
+    found = find_drops(library, ["baseline"])
+    assert not isinstance(found, LeftAlone)
+    gone = {one.name: one.hint for one in found.drops.dropped if one.name}
+    assert gone == {
+        "kernel_SANDYBRIDGE": "leave cpu.x86_64 out of the recipe",
+        "kernel_HASWELL": "add 'avx2' to cpu.x86_64 in the recipe",
+        "kernel_ZEN": "leave cpu.x86_64 out of the recipe",
+        "kernel_SKYLAKEX": "add 'avx512' to cpu.x86_64 in the recipe",
+    }
+
+
 def test_a_processor_with_avx_alone_gets_what_it_can_run(library: Path, tmp_path: Path) -> None:
     """Sandy Bridge's kernels go, and the next that are kept need more."""
     found = find_drops(library, ["baseline", "avx2"])
