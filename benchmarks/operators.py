@@ -52,7 +52,7 @@ _SHOWN: Final = 8
 #: So often what differs is called again in the plain tree.
 _AGAIN: Final = 3
 #: What calls for a gradient say with `--inference`.
-_UNTRAINED: Final = "remove mxnet.training from the recipe"
+_UNTRAINED: Final = "remove mxnet.training"
 _ZEROING: Final = """
 #include <errno.h>
 #include <stdlib.h>

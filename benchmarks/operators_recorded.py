@@ -40,7 +40,8 @@ _SECONDS: Final = 900
 #: The whole text, as `layerpack.operators.reduce` has it.
 _ERROR: Final = re.compile(
     r"MXNet's operator (?P<names>[\w, ]+?)(?: or one of \d+ others)? was left out of this layer: "
-    r"(?:add it to mxnet\.operators in|remove mxnet\.training from) the recipe, and build again"
+    r"(?:add it to mxnet\.operators in|remove mxnet\.training from) the recipe"
+    r"(?:, or remove mxnet\.training where a gradient needs it)?, and build again"
 )
 #: In several threads at once, as a build's user has it: what fails must not depend on it.
 _SIDE_BY_SIDE: Final = 2

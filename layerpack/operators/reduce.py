@@ -14,6 +14,10 @@ from layerpack.operators.thrower import thrower
 
 _ADVICE: Final = "add it to mxnet.operators in the recipe, and build again"
 _TRAIN: Final = "remove mxnet.training from the recipe, and build again"
+_EITHER: Final = (
+    "add it to mxnet.operators in the recipe, or remove mxnet.training where a gradient needs it, "
+    "and build again"
+)
 #: So many operators are named, where a function belongs to several and nothing tells which.
 _NAMED: Final = 3
 
@@ -80,7 +84,9 @@ def _entries(operators: Operators, gone: set[int], choice: Choice) -> Iterator[E
         arguments = {(2 if vaddr == one.invoker else 1) if one.argument else 0 for _, one in using}
         steps = {one.steps for _, one in using}
         told = len(arguments) == len(steps) == 1
-        advice = _TRAIN if names <= backward and not choice.training else _ADVICE
+        advice = _ADVICE
+        if not choice.training and names & backward:
+            advice = _TRAIN if names <= backward else _EITHER
         yield Entry(
             vaddr=vaddr,
             before="MXNet's operator ",

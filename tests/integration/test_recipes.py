@@ -420,4 +420,4 @@ with mx.autograd.record():
 y.backward()
 it = it.grad"""
     (told,) = said(bert, train)
-    assert "remove mxnet.training from the recipe, and build again" in told
+    assert "remove mxnet.training" in told and told.strip().endswith("and build again")
