@@ -315,14 +315,22 @@ class Cpu(_Model):
     """The same for arm64. `neon` is what every processor has, and all that Lambda's have."""
 
 
+def _operators(value: object) -> object:
+    """Say what there may be, rather than how each of the two kinds does not fit."""
+    if isinstance(value, list | tuple) or value in ("all", "recorded"):
+        return value
+    raise ValueError("expected 'all', 'recorded' or a list of names, such as [softmax, topk]")
+
+
 class Mxnet(_Model):
     """What is done to MXNet, where the layers hold it."""
 
     wrappers: bool = True
     """Its operators' Python functions are made once at build time, and not at every start."""
-    operators: (
-        Literal["all", "recorded"] | Annotated[tuple[OperatorName, ...], Field(strict=False)]
-    ) = "all"
+    operators: Annotated[
+        Literal["all", "recorded"] | Annotated[tuple[OperatorName, ...], Field(strict=False)],
+        BeforeValidator(_operators),
+    ] = "all"
     """`recorded` keeps what the workloads run, a list what it names, and `[recorded, topk]` both;
     what these operators call for stays too, what MXNet itself uses, and what symbol files in the
     assets name. The code of the others is left out, and calling one raises an MXNetError that says

@@ -112,6 +112,9 @@ class _Proof:
         packed = unzip(folder, manifest, self._scratch / "packed")
         modules = self._modules()
         failed = self._trial.failing(packed, modules)
+        if reason := self._cannot_run():
+            self._events.warn(f"the layers are not verified: {reason}")
+            return Proof(record={"state": "not verified", "reason": reason})
         plain_failed: dict[str, str] = {}
         if failed:
             # Only what fails is of interest in the plain install.
@@ -129,6 +132,17 @@ class _Proof:
             **workloads,
         }
         return Proof(record=record, answers=self._answers)
+
+    def _cannot_run(self) -> str:
+        """Why nothing of the layers can run on this processor, as a clause; empty where it can.
+
+        Their libraries end a process on one that lacks all levels that the recipe's `cpu` keeps.
+        """
+        levels = self._recipe.cpu_levels
+        if self._recipe.native.store == "plain" or not levels:
+            return ""
+        lacks = [lacking(level, self._trial.processor) for level in levels]
+        return f"this processor lacks {', '.join(lacks[0])} for {levels[0]}" if all(lacks) else ""
 
     # Modules.
 

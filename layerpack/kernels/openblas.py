@@ -19,6 +19,7 @@ from layerpack.elf.drops import Patch
 from layerpack.elf.references import CALL, reader_for
 from layerpack.kernels.features import level_needed
 from layerpack.kernels.graph import nodes_between, only_behind, references_to
+from layerpack.kernels.local_names import Named, named
 from layerpack.kernels.redirect import Words, instructions_moved
 from layerpack.kernels.variants import (
     LeftAlone,
@@ -35,6 +36,8 @@ from layerpack.processor_levels import Level
 #: In the bytes of every library of the family.
 MARK: Final = b"\0gotoblas_corename\0"
 _TABLE: Final = "gotoblas_"
+#: Of tables, at most.
+_ALIGNMENT: Final = 64
 #: Compares with all tables, to tell the name of the one in use; it chooses none.
 _NAMES: Final = "gotoblas_corename"
 #: The cores that stand for a level; the first takes the place of those that go. For x86_64 it is
@@ -115,14 +118,24 @@ def _cores(code: Code, words: Words) -> Iterator[_Core]:
     """The cores that are known; others stay as they are."""
     floors = dict(_OTHERS)
     floors |= {name: level for level, names in _CHOSEN.items() for name in names}
+    # Some builds export none of these names.
+    known = [
+        *named(code),
+        *(Named(name, at, words.sizes.get(name, 0)) for name, at in code.addresses.items()),
+    ]
+    tables = {one.name: one for one in known if one.name.startswith(_TABLE)}
     for name, floor in floors.items():
-        start = code.addresses.get(_TABLE + name, 0)
-        end = start + words.sizes.get(_TABLE + name, 0)
+        table = tables.get(_TABLE + name)
+        start, end = (table.start, table.start + table.size) if table else (0, 0)
         # Builds that leave a core out define its table all the same, in .bss.
         nodes = frozenset(nodes_between(code, start, end)) if start < end else frozenset()
+        if nodes and not _is_whole(code, start, end):
+            continue
         if nodes and min(nodes) >= len(code.functions) and floor in levels_of(code):
-            named = (code.node(at) for at, one in code.symbols.items() if one.endswith(f"_{name}"))
-            functions = {node for node in named if node is not None and node < len(code.functions)}
+            named_so = (code.node(one.start) for one in known if one.name.endswith(f"_{name}"))
+            functions = {
+                node for node in named_so if node is not None and node < len(code.functions)
+            }
             yield _Core(
                 name=name,
                 floor=floor,
@@ -131,6 +144,12 @@ def _cores(code: Code, words: Words) -> Iterator[_Core]:
                 nodes=nodes,
                 named=frozenset(functions),
             )
+
+
+def _is_whole(code: Code, start: int, end: int) -> bool:
+    """Whether the pieces of data of a table hold nothing else, but what aligns the next one."""
+    after = code.node(end + _ALIGNMENT - 1)
+    return code.node(start - 1) != code.node(start) and after != code.node(end - 1)
 
 
 def _variant(code: Code, core: _Core, *, kept: bool) -> Variant:
@@ -164,7 +183,9 @@ def _patches(
         # A register's page may serve several addresses, so the words change that are read through
         # it; the name that the library tells of its core is then another.
         return [*patches, *words.moved(moves, got=True)]
-    choosers = [number for number in users if code.functions[number].name != _NAMES]
+    names = {one.start for one in named(code) if one.name == _NAMES}
+    names |= {at for at, name in code.symbols.items() if name == _NAMES}
+    choosers = [number for number in users if code.functions[number].start not in names]
     every = words.read_through(moves)
     if every is None:
         return LeftAlone(reason="a table that stays is not reached as those that go are")

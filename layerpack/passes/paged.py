@@ -118,6 +118,8 @@ def _plan(
     payload: Payload, context: PassContext, level: int, *, recording: bool = False
 ) -> Iterator[Edit]:
     chosen, left = _chosen(payload, context)
+    if not recording:
+        _warn_of_kept_ones(left, payload, context)
     jobs, unbound = _jobs(payload, chosen, context, level, recording=recording)
     if not jobs:
         yield from [] if _fits(payload, context) else left
@@ -135,7 +137,6 @@ def _plan(
     left += _as_they_are(chosen, jobs)
     edits = [*left, *_with_pager([job.edit(reason) for job in jobs], pager)]
     _warn_of_whole_ones(jobs, edits, context)
-    _warn_of_kept_ones(left, payload, context)
     if any(isinstance(edit, Rewrite) for edit in edits):
         wished = {edit.path for edit in left}
         paths = SearchPaths(payload)
@@ -159,8 +160,11 @@ def _warn_of_whole_ones(jobs: list[PackJob], edits: list[Edit], context: PassCon
 
 
 def _warn_of_kept_ones(left: list[Edit], payload: Payload, context: PassContext) -> None:
-    """Tell where the recipe asks to leave something out of a library that it keeps as it is."""
+    """Tell where the recipe asks to leave something out of a library that it keeps as it is, or of
+    one that there is not."""
     reductions = Reductions(payload, context, lambda: None)
+    if missing := reductions.missing():
+        context.warn(missing)
     for edit in left:
         entry = payload.get(edit.path)
         if isinstance(edit, Keep) and entry is not None and reductions.concern(entry):

@@ -56,6 +56,12 @@ class OperatorReductions:
         name = entry.path.rpartition("/")[2]
         return self._context.recipe.mxnet.operators != "all" and name == _MXNET
 
+    def missing(self) -> str:
+        """That there is no such library, where the recipe leaves out some of it; else empty."""
+        if self._context.recipe.mxnet.operators == "all" or any(map(self.concern, self._payload)):
+            return ""
+        return "mxnet.operators leaves nothing out: there is no MXNet among the distributions"
+
     def of(self, entry: FileEntry) -> Reduction:
         """What goes of a library that this concerns."""
         recipe = self._context.recipe

@@ -45,6 +45,10 @@ class Reductions:
         """Whether the recipe may leave out something of a library."""
         return self._operators.concern(entry) or self._kernels.concern(entry)
 
+    def missing(self) -> str:
+        """What the recipe asks to leave something out of and is not there; empty for nothing."""
+        return self._operators.missing()
+
     def of(self, entry: FileEntry) -> Reduction:
         """What goes of a library, and why nothing does."""
         found = []

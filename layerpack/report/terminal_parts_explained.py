@@ -57,3 +57,5 @@ def _all(explanation: PartsExplanation, library: LibraryParts, console: Console)
         )
     parts.print_table(table, console)
     parts.print_more(console, len(library.parts) - _SHOWN, explanation.kind)
+    if len(library.parts) > _SHOWN:
+        console.print(Text("--format json has all of them", style=parts.DIM))

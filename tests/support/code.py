@@ -56,13 +56,19 @@ def mangled_functions(count: int = 1500, *, space: str = "payload") -> str:
 
 
 def compiled(
-    path: Path, source: str, *options: str, language: str = "c", compiler: str = ""
+    path: Path,
+    source: str,
+    *options: str,
+    language: str = "c",
+    compiler: str = "",
+    stripped: bool = True,
 ) -> Path:
     """Compile `source` to the library `path`, by this machine's compiler unless told."""
     path.parent.mkdir(parents=True, exist_ok=True)
     compiler = compiler or ("gcc" if language == "c" else "g++")
+    command = [compiler, "-shared", "-fPIC", "-O0", *(["-s"] if stripped else [])]
     subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O0", "-s", "-o", str(path), "-x", language, "-", *options],
+        [*command, "-o", str(path), "-x", language, "-", *options],
         input=source,
         text=True,
         check=True,

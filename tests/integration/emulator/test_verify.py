@@ -193,6 +193,21 @@ def test_each_level_of_the_processor_is_verified_or_told(
             assert (one["state"], one["equal"]) == ("verified", True)
 
 
+def test_layers_for_other_processors_are_not_proven_and_it_is_told(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    lacks = lacking("avx512", flags_here())
+    project(tmp_path, index, more=FUNCTION + "cpu: {x86_64: [avx512]}\n")
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    if lacks:
+        reason = f"this processor lacks {', '.join(lacks)} for avx512"
+        assert record(tmp_path) == {"state": "not verified", "reason": reason}
+        assert f"the layers are not verified: {reason}" in ended.errors
+    else:
+        assert record(tmp_path)["state"] == "verified"
+
+
 def test_what_lambda_cannot_do_is_told_with_its_line(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:

@@ -69,7 +69,8 @@ def _library(path: Path, cores: dict[str, Level], visibility: str = "", more: st
         for one in cores
     )
     tail = _TAIL.format(names=names, chosen=f"{chosen} gotoblas = &gotoblas_{[*cores][-1]};")
-    return compiled(path, _HEAD + "".join(parts) + tail + more, "-O2", "-fno-inline")
+    text = _HEAD + "".join(parts) + tail + more
+    return compiled(path, text, "-O2", "-fno-inline", stripped="hidden" not in visibility)
 
 
 def _found(path: Path, levels: Sequence[Level]) -> tuple[Variant, ...]:
@@ -95,8 +96,12 @@ def _run(library: Path, core: str) -> str:
     return ran.stdout.strip() or f"ended by {ran.returncode}"
 
 
-#: Through the GOT, as exported names are; and directly, as a linker may make it.
-@pytest.fixture(params=["", '__attribute__((visibility("protected")))'], ids=["got", "direct"])
+#: Through the GOT, as exported names are; directly, as a linker may make it; and with names that
+#: only the symbol table has, as numpy's wheels have had them since 2.5.
+@pytest.fixture(
+    params=["", *(f'__attribute__((visibility("{one}")))' for one in ("protected", "hidden"))],
+    ids=["got", "direct", "hidden"],
+)
 def library(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return _library(tmp_path / "libopenblas.so", _CORES, request.param)
 
