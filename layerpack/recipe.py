@@ -319,7 +319,9 @@ def _operators(value: object) -> object:
     """Say what there may be, rather than how each of the two kinds does not fit."""
     if isinstance(value, list | tuple) or value in ("all", "recorded"):
         return value
-    raise ValueError("expected 'all', 'recorded' or a list of names, such as [softmax, topk]")
+    raise ValueError(
+        f"expected 'all', 'recorded' or a list of names, such as [softmax, topk], got {value!r}"
+    )
 
 
 class Mxnet(_Model):

@@ -151,6 +151,15 @@ def test_a_missing_key_is_told_where_it_should_stand(
             "r.yaml:4: layers.max: input should be a valid integer, got '3'",
             id="text for a number",
         ),
+        *(
+            pytest.param(
+                HEAD + f"mxnet: {{operators: {given}}}\n",
+                "r.yaml:4: mxnet.operators: expected 'all', 'recorded' or a list of names, such as "
+                f"[softmax, topk], got {shown}",
+                id=f"operators: {given}",
+            )
+            for given, shown in (("FullyConnected", "'FullyConnected'"), ("5", "5"))
+        ),
     ],
 )
 def test_a_wrong_type_is_told_with_what_was_expected_and_found(
