@@ -43,6 +43,10 @@ _ERROR: Final = re.compile(
     r"(?:add it to mxnet\.operators in|remove mxnet\.training from) the recipe"
     r"(?:, or remove mxnet\.training where a gradient needs it)?, and build again"
 )
+_WAY: Final = re.compile(
+    r" (?:imperative|symbol|in place|out|gradients .*|simple_bind|(?:cached |static )?block"
+    r"|inference)$"
+)
 #: In several threads at once, as a build's user has it: what fails must not depend on it.
 _SIDE_BY_SIDE: Final = 2
 
@@ -197,7 +201,7 @@ def _sorted(plain: Mapping[str, str], reduced: Mapping[str, str]) -> dict[str, t
 
 def _case(call: str) -> str:
     """A call's name without the way."""
-    return re.sub(r" (?:imperative|symbol|out|gradients .*|simple_bind|\w* ?block)$", "", call)
+    return _WAY.sub("", call)
 
 
 def checks(trees: Trees) -> Iterator[str]:

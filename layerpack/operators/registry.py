@@ -137,6 +137,8 @@ def _registry(value: Any) -> Registry:
     return Registry(
         operators=operators,
         aliases=value["aliases"],
-        backward=frozenset(value["backward"]),
+        # MXNet does not mark all of them.
+        backward=frozenset(value["backward"])
+        | {name for name in operators if name.startswith("_backward_")},
         factories={name: row[0] for name, row in value["factories"].items() if row},
     )
