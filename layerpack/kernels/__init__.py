@@ -21,7 +21,7 @@ from layerpack.processor_levels import Level
 __all__ = ["KERNELS_VERSION", "Found", "LeftAlone", "Variant", "find_drops", "has_kernels"]
 
 #: Part of the keys of what is made by it: another number means that other code may go.
-KERNELS_VERSION: Final = (3, CODE_VERSION)
+KERNELS_VERSION: Final = (4, CODE_VERSION)
 #: What is in the bytes of every library of a family, and what finds its variants.
 _FAMILIES: Final[tuple[tuple[bytes, Finder], ...]] = (
     (openblas.MARK, openblas.find),
