@@ -52,7 +52,7 @@ def cases(name: str) -> Iterator[Case]:
         if name in row.names.split():
             for inputs, attributes in product(row.inputs, row.attributes):
                 yield Case(
-                    inputs=tuple(_input(one) for one in inputs.split()),
+                    inputs=tuple(as_input(one) for one in inputs.split()),
                     attributes=dict(one.split("=", 1) for one in attributes.split()),
                     types=row.types,
                 )
@@ -63,7 +63,8 @@ def known() -> frozenset[str]:
     return frozenset(name for row in _ROWS for name in row.names.split())
 
 
-def _input(text: str) -> Input:
+def as_input(text: str) -> Input:
+    """What is written `SHAPE[:KIND[:DTYPE[:STORAGE]]]`."""
     shape, kind, dtype, storage = (*text.split(":"), "", "", "", "")[:4]
     sizes = () if shape == "0-d" else tuple(int(one) for one in shape.split(","))
     return Input(shape=sizes, kind=kind or "normal", dtype=dtype, storage=storage or "default")
@@ -456,6 +457,11 @@ _ROWS: Final = (
     _Row(
         "_contrib_quantized_elemwise_add _contrib_quantized_elemwise_mul",
         ("3,5 3,5 1:below:float32 1:positive:float32 1:below:float32 1:positive:float32",),
+    ),
+    _Row(
+        "_contrib_quantized_act",
+        ("3,5 1:below:float32 1:positive:float32", "2,3,4,2 1:below:float32 1:positive:float32"),
+        tuple(f"act_type={one}" for one in ("relu", "tanh", "sigmoid")),
     ),
     _Row(
         "_contrib_quantized_concat",

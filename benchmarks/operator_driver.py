@@ -1,11 +1,12 @@
 """Call one of MXNet's operators in all ways: `python -m benchmarks.operator_driver NAME RESULTS`.
 
-Runs in the interpreter of a tree of packages. The cases are those of `operator_cases`; each goes
-imperatively, with places for the outputs given, forward and backward with gradients written and
-added, as a symbol that is bound, and as a hybridised block. What an outcome is made of is read and
-filled in by the C API alone, so no other operator is called. RESULTS gets a line before each call,
-`{"id": ..., "outcome": "begun"}`, and one after it; calls whose names SKIPPED has (the third
-argument, a file of JSON) are left out, as the process ended in them before.
+Runs in the interpreter of a tree of packages. The cases are those of `operator_cases`, and then the
+programs of `operator_programs` run. Each case goes imperatively, with places for the outputs given,
+forward and backward with gradients written and added, as a symbol that is bound, and as a
+hybridised block. What an outcome is made of is read and filled in by the C API alone, so no other
+operator is called. RESULTS gets a line before each call, `{"id": ..., "outcome": "begun"}`, and one
+after it; calls whose names SKIPPED has (the third argument, a file of JSON) are left out, as the
+process ended in them before.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any, Final
 import mxnet as mx
 import numpy as np
 
-from benchmarks.operator_cases import TYPES, Case, Input, cases
+from benchmarks.operator_cases import TYPES, Case, Input, as_input, cases
+from benchmarks.operator_programs import programs
 from benchmarks.stacks.results import MARK, digest
 
 #: What is told of calls that have not ended.
@@ -53,11 +55,15 @@ def main() -> None:
                 calls = Calls(name, case, dtype)
                 with mx.util.np_shape(numpy_like):
                     for way, call in calls.ways().items():
-                        identity = f"{number} {_told(case)} {dtype} {way}"
-                        if identity in skipped:
-                            continue
-                        _write(stream, identity, BEGUN)
-                        _write(stream, identity, _outcome(call))
+                        _try(stream, f"{number} {_told(case)} {dtype} {way}", call, skipped)
+        for way, call in programs(name, lambda *given: array(as_input(given[0]), *given[1:])):
+            _try(stream, f"program {way}", call, skipped)
+
+
+def _try(stream: Any, identity: str, call: Callable[[], Any], skipped: set[str]) -> None:
+    if identity not in skipped:
+        _write(stream, identity, BEGUN)
+        _write(stream, identity, _outcome(call))
 
 
 def _told(case: Case) -> str:

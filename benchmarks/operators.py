@@ -5,7 +5,8 @@
 
 For each operator libmxnet.so is reduced to it, and to what it calls for, and packed; then a process
 on the plain wheels and one on the reduced library make the same calls (`operator_driver`), for all
-data types, shapes and storage types that `operator_cases` has. Outcomes are compared one by one:
+data types, shapes and storage types that `operator_cases` has, and run the programs of
+`operator_programs`, for which more operators stay. Outcomes are compared one by one:
 they must be the same to the bit, and errors the same texts. A call in which both processes
 end is left out of another run; one in which the reduced one alone ends is a failure. Without names,
 the operators of `OTHERS` are tried; `--kept` tries those that a recipe's recording leads to. Ends
@@ -47,10 +48,11 @@ _SECONDS: Final = 600
 #: Nothing of this machine, and no bytecode in trees that are compared.
 PYTHON_OPTIONS: Final = ("-S", "-s", "-B")
 #: So many processes in a row may end in a call; then the operator is given up.
-_ENDS: Final = 12
+_ENDS: Final = 60
 _SHOWN: Final = 8
-#: So often what differs is called again in the plain tree.
-_AGAIN: Final = 3
+#: So often at most what differs is called again in the plain tree: what a thread finds in its
+#: scratch memory is another thing in one run of twelve.
+_AGAIN: Final = 20
 #: What calls for a gradient say with `--inference`.
 _UNTRAINED: Final = "remove mxnet.training"
 _ZEROING: Final = """
@@ -72,6 +74,28 @@ int posix_memalign(void **made, size_t alignment, size_t size)
     return *made == NULL ? ENOMEM : 0;
 }
 """
+#: What else an operator's programs need (`operator_programs`): by operator.
+_NEEDS: Final = {
+    "_CachedOp": ("tanh",),
+    "_CachedOpThreadSafe": ("tanh",),
+    "_CrossDeviceCopy": ("tanh",),
+    "_CustomFunction": (),
+    "_imdecode": (),
+    "_sg_mkldnn_fully_connected": (
+        *("FullyConnected", "Activation", "LeakyReLU", "exp", "square", "elemwise_add"),
+        *("_contrib_quantize", "_contrib_quantize_v2", "_contrib_dequantize"),
+        *(
+            "_contrib_requantize",
+            "_contrib_quantized_fully_connected",
+            "min",
+            "max",
+            "abs",
+            "concat",
+        ),
+    ),
+    "_sg_mkldnn_selfatt_qk": ("_contrib_interleaved_matmul_selfatt_qk",),
+    "_sg_mkldnn_selfatt_valatt": ("_contrib_interleaved_matmul_selfatt_valatt",),
+}
 #: One of each kind, across the families.
 OTHERS: Final = (
     *("Convolution", "Deconvolution", "Pooling", "BatchNorm", "GroupNorm", "InstanceNorm", "LRN"),
@@ -117,11 +141,15 @@ def main() -> int:
         names = arguments.operators or list(OTHERS)
         if arguments.kept is not None:
             names = list(reducer.kept_by(arguments.kept))
-        untried = sorted(set(names) - known())
-        names = [one for one in names if one in known()]
+        tried = known() | _NEEDS.keys()
+        untried = sorted(set(names) - tried)
+        names = [one for one in names if one in tried]
         with ThreadPoolExecutor(1) as pool:
             # The next library is made while this one is tried.
-            trees = [pool.submit(reducer.tree, [one], Path(scratch) / one) for one in names]
+            trees = [
+                pool.submit(reducer.tree, [one, *_NEEDS.get(one, ())], Path(scratch) / one)
+                for one in names
+            ]
             for name, tree in zip(names, trees, strict=True):
                 started = time.perf_counter()
                 failed += _told(name, compared(plain, tree.result(), name, Path(scratch)), started)
@@ -224,8 +252,11 @@ def compared(plain: Path, reduced: Path, name: str, scratch: Path) -> Compared:
         else:
             values += 1
     settled = different
-    for _ in range(_AGAIN if different else 0):
-        again = outcomes(plain, name, scratch)
+    ends = [call for call, outcome in left.items() if outcome.startswith("ended")]
+    for _ in range(_AGAIN):
+        if not settled:
+            break
+        again = outcomes(plain, name, scratch, skipped=ends)
         settled = {call: both for call, both in settled.items() if again.get(call) == both[0]}
     return Compared(
         values=values,
@@ -237,17 +268,19 @@ def compared(plain: Path, reduced: Path, name: str, scratch: Path) -> Compared:
     )
 
 
-def outcomes(tree: Path, name: str, scratch: Path) -> dict[str, str]:
-    """Outcomes of all calls by their names: a process for them, and another one after each call in
-    which one ends."""
+def outcomes(
+    tree: Path, name: str, scratch: Path, *, skipped: Sequence[str] = ()
+) -> dict[str, str]:
+    """Outcomes of all calls by their names, but for those `skipped`: a process for them, and
+    another one after each call in which one ends."""
     found: dict[str, str] = {}
     ended: dict[str, str] = {}
     for _ in range(_ENDS):
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            results, skipped = Path(folder) / "results.jsonl", Path(folder) / "skipped.json"
+            results, without = Path(folder) / "results.jsonl", Path(folder) / "skipped.json"
             results.touch()
-            skipped.write_text(json.dumps(list(ended)))
-            command = [name, results, skipped]
+            without.write_text(json.dumps([*ended, *skipped]))
+            command = [name, results, without]
             how = run(tree, ["-m", "benchmarks.operator_driver", *map(str, command)], Path(folder))
             found = {
                 value["id"]: value["outcome"]
