@@ -6,13 +6,9 @@ into one error with file, line and key.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,119 +19,27 @@ from pydantic import (
     model_validator,
 )
 
-from layerpack.lambda_variables import variable_problem
 from layerpack.limits import Architecture, LambdaLimits, RuntimeProfile, runtimes
 from layerpack.processor_levels import ArmLevel, Level, X86Level
-from layerpack.units import parse_size
+from layerpack.recipe_values import (
+    Distribution,
+    LayerCount,
+    Name,
+    Number,
+    OperatorName,
+    OwnPass,
+    Pattern,
+    Pin,
+    RelativePath,
+    RequirementText,
+    RuntimeName,
+    Sha256,
+    Size,
+    Url,
+    VariableName,
+    once,
+)
 from layerpack.yaml_border import read_model
-
-_T = TypeVar("_T")
-_FLOAT = re.compile(r"[0-9]+[eE][-+]?[0-9]+")
-# Lambda's own pattern for layer names; the full ARN may be 140 characters, so a name stays short.
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-
-
-def _runtime(value: str) -> str:
-    if value not in runtimes():
-        raise ValueError(f"unknown runtime '{value}'; known are {', '.join(runtimes())}")
-    return value
-
-
-def _number(value: object) -> object:
-    """YAML 1.1 takes 1e-5 for a text, as it has no point."""
-    return float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value
-
-
-def _once(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    return tuple(dict.fromkeys(values))
-
-
-def _variable(value: str) -> str:
-    if problem := variable_problem(value):
-        raise ValueError(problem)
-    return value
-
-
-def _layers(value: int) -> int:
-    limit = LambdaLimits.load().layers
-    if value > limit:
-        raise ValueError(f"at most {limit}: Lambda takes no more layers a function")
-    return value
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(f"'{value}' is not a layer name: letters, digits, '-' and '_', at most 64")
-    return value
-
-
-def _requirement(value: str) -> str:
-    try:
-        requirement = Requirement(value)
-    except InvalidRequirement as error:
-        raise ValueError(f"'{value}' is not a requirement (PEP 508): {error}") from None
-    if requirement.url:
-        raise ValueError(f"'{value}' names a URL; a requirement is a name and versions")
-    return value
-
-
-def _pin(value: str) -> str:
-    requirement = Requirement(_requirement(value))
-    specifiers = list(requirement.specifier)
-    if len(specifiers) != 1 or specifiers[0].operator != "==" or "*" in specifiers[0].version:
-        raise ValueError(f"'{value}' must name one exact version: distribution==version")
-    return value
-
-
-def _pattern(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"'{value}' is not a regular expression: {error}") from None
-    return value
-
-
-def _sha256(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-        raise ValueError("a SHA-256 has 64 hexadecimal digits")
-    return value.lower()
-
-
-def _https(value: str) -> str:
-    # http is for a server on the same machine only; anything else must be encrypted.
-    if not re.match(r"https://|http://(localhost|127\.0\.0\.1)[:/]", value):
-        raise ValueError(f"'{value}' is not an https URL")
-    if not PurePosixPath(urlsplit(value).path).name:
-        raise ValueError(f"'{value}' names no file: its path must end with one")
-    return value
-
-
-def _relative(value: str) -> str:
-    path = Path(value)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"'{value}' must lie below the recipe's folder")
-    return value
-
-
-def _own_pass(value: str) -> str:
-    file, _, name = value.rpartition(":")
-    if not file.endswith(".py") or not name.isidentifier():
-        raise ValueError(f"'{value}' does not name a pass; write file.py:ClassName")
-    _relative(file)
-    return value
-
-
-RequirementText = Annotated[str, AfterValidator(_requirement)]
-Pin = Annotated[str, AfterValidator(_pin)]
-Name = Annotated[str, AfterValidator(_name)]
-RelativePath = Annotated[str, AfterValidator(_relative)]
-Distribution = Annotated[str, AfterValidator(lambda value: str(canonicalize_name(value)))]
-OperatorName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size, json_schema_input_type=int | str),
-    Field(gt=0),
-]
 
 
 class _Model(BaseModel):
@@ -182,7 +86,7 @@ class Build(_Model):
 class Replacement(_Model):
     """A replacement by regular expression, as Python's `re.sub`."""
 
-    pattern: Annotated[str, AfterValidator(_pattern)]
+    pattern: Pattern
     """What to find (Python's `re`, multi-line mode)."""
     with_: str = Field(alias="with")
     """What to put there; `\\1` stands for the first group."""
@@ -210,9 +114,9 @@ class Asset(_Model):
     """Take it from a wheel of the package index: `distribution==version`."""
     file: RelativePath | None = None
     """Take it from a local file or folder."""
-    url: Annotated[str, AfterValidator(_https)] | None = None
+    url: Url | None = None
     """Take it from an https URL; needs `sha256`."""
-    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
+    sha256: Sha256 | None = None
     """The content's SHA-256: needed with `url`, allowed with `wheel` and `file`."""
     prepare: RelativePath | None = None
     """A script, run as `python SCRIPT SOURCE OUTPUT` by the target's interpreter with the recipe's
@@ -239,9 +143,9 @@ class Function(_Model):
     """Lambda's handler setting: module.function."""
     budget: Size = Field(default_factory=lambda: LambdaLimits.load().function_budget_bytes)
     """How large its code may be, unzipped (layerpack's own budget, not a limit of AWS)."""
-    environment: dict[
-        Annotated[str, AfterValidator(_variable)], Annotated[str, Field(max_length=4096)]
-    ] = Field(default_factory=dict)
+    environment: dict[VariableName, Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=dict
+    )
     """Variables that it needs, and that are no secrets."""
 
 
@@ -306,12 +210,12 @@ class Native(_Model):
 class Cpu(_Model):
     """Levels of the processors that the function may meet."""
 
-    x86_64: Annotated[tuple[X86Level, ...], AfterValidator(_once)] = Field(
+    x86_64: Annotated[tuple[X86Level, ...], AfterValidator(once)] = Field(
         default=(), strict=False, alias="x86_64"
     )
     """Workloads are recorded and verified once for each, with numeric libraries held to it; one
     that this machine's processor lacks is told. `baseline` is what every processor has."""
-    arm64: Annotated[tuple[ArmLevel, ...], AfterValidator(_once)] = Field(default=(), strict=False)
+    arm64: Annotated[tuple[ArmLevel, ...], AfterValidator(once)] = Field(default=(), strict=False)
     """The same for arm64. `neon` is what every processor has, and all that Lambda's have."""
 
 
@@ -354,14 +258,14 @@ class Mxnet(_Model):
 class Verify(_Model):
     """How the layers are proven to answer as the plain install does."""
 
-    tolerance: Annotated[float, BeforeValidator(_number)] = Field(default=0.0, ge=0, le=1)
+    tolerance: Number = Field(default=0.0, ge=0, le=1)
     """Numbers with a fraction in two answers may differ by so much, relative to the larger one (and
     to 1, where both are smaller)."""
     timeout: float = Field(default=120.0, gt=0, le=900)
     """Seconds that a workload may take to answer."""
-    memory: Annotated[
-        tuple[Annotated[int, Field(ge=128, le=10240)], ...], AfterValidator(_once)
-    ] = Field(default=(), strict=False)
+    memory: Annotated[tuple[Annotated[int, Field(ge=128, le=10240)], ...], AfterValidator(once)] = (
+        Field(default=(), strict=False)
+    )
     """Sizes of a function's memory, in MB, for which starting is measured as well, with the share
     of a processor that each brings."""
 
@@ -369,9 +273,7 @@ class Verify(_Model):
 class Layers(_Model):
     """How the payload is cut into layers."""
 
-    max: Annotated[int, AfterValidator(_layers)] = Field(
-        default_factory=lambda: LambdaLimits.load().layers, ge=1
-    )
+    max: LayerCount = Field(default_factory=lambda: LambdaLimits.load().layers, ge=1)
     """At most so many layers (Lambda: 5 a function)."""
     direct_upload: bool = True
     """Keep each zip small enough for an upload without S3, where that is possible."""
@@ -384,9 +286,7 @@ class Recipe(_Model):
     """The recipe's name; layers and the build folder are called after it."""
     description: str = ""
     """One line on what it is for."""
-    runtime: Annotated[str, AfterValidator(_runtime)] = Field(
-        json_schema_extra={"enum": list(runtimes())}
-    )
+    runtime: RuntimeName = Field(json_schema_extra={"enum": list(runtimes())})
     """Lambda's runtime identifier."""
     architecture: Architecture = "x86_64"
     """The function's architecture."""
@@ -406,7 +306,7 @@ class Recipe(_Model):
     cpu: Cpu = Cpu()
     mxnet: Mxnet = Mxnet()
     verify: Verify = Verify()
-    passes: tuple[Annotated[str, AfterValidator(_own_pass)], ...] = Field(default=(), strict=False)
+    passes: tuple[OwnPass, ...] = Field(default=(), strict=False)
     """Passes of the recipe's own: `file.py:ClassName`, relative to the recipe."""
     layers: Layers = Layers()
 
