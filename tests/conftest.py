@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from layerpack.events import Events
 from layerpack.limits import RuntimeProfile
 from tests.support.index import LocalIndex, served_alone
 from tests.support.recipes import HERE
+
+# A shell starts what runs in the background with interrupts ignored, and programs that the tests
+# start and interrupt would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

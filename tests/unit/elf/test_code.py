@@ -74,14 +74,19 @@ _PROTECT = {"x86_64": "-fcf-protection=full", "aarch64": "-mbranch-protection=st
 
 def _options(name: str, machine: str) -> list[str]:
     given = [one.replace("PROTECT", _PROTECT[machine]) for one in _OPTIONS[name]]
-    # aarch64's linker of binutils 2.40 does not know it.
-    if machine == "aarch64" and name == "relocations packed":
-        pytest.skip("no packed relocations")
     return ["-O2", *given]
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("options", _OPTIONS)
+# aarch64's linker of binutils 2.40 packs no relocations.
+_BUILDS = [
+    (options, machine)
+    for options in _OPTIONS
+    for machine in MACHINES
+    if (options, machine) != ("relocations packed", "aarch64")
+]
+
+
+@pytest.mark.parametrize(("options", "machine"), _BUILDS)
 def test_every_way_to_a_function(tmp_path: Path, machine: str, options: str) -> None:
     cases = {f"{n}{m}": (k, w) for n, k in enumerate(_KINDS) for m, w in enumerate(_WAYS)}
     source = _HEAD + "".join(_ways(*case, number) for number, case in cases.items())
