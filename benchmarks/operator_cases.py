@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
+#: What the driver writes when all calls have been made.
+ALL: Final = "all"
 #: Data types, as numpy calls them.
 TYPES: Final = ("float32", "float64", "float16", "int8", "uint8", "int32", "int64", "bool")
 _FLOATS: Final = TYPES[:3]
@@ -83,6 +85,17 @@ _BROADCAST: Final = (
     *("3,5 3,5", "3,5 1,5", "3,1 1,5", "2,3,4 2,1,4", "2,1,2,4 1,3,2,1", "2,2,3,1,3 2,1,3,2,1"),
     *("0-d 3,5", "3,5 5", "0-d 0-d", "3,0,2 1,1,2", "5,4:::csr 5,1", "5,4:::csr 5,4"),
 )
+
+
+def _divisible(inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Whole numbers that are divided by zero end a process."""
+    found = []
+    for one, other in map(str.split, inputs):
+        shape, _, *more = (*other.split(":"), "", "", "")[:4]
+        found.append(f"{one} {':'.join((shape, 'nonzero', *more))}")
+    return tuple(found)
+
+
 _POSITIVE: Final = ("3,5:positive", "4:positive", "2,3,4:unit")
 _SCALARS: Final = ("scalar=2.5", "scalar=-1", "scalar=0", "scalar=3 is_int=True")
 _AXES: Final = ("", "axis=0", "axis=-1", "axis=(0,1)", "axis=1 keepdims=True")
@@ -126,15 +139,17 @@ _ROWS: Final = (
     ),
     # Of two inputs and more.
     _Row(
-        "elemwise_add elemwise_sub elemwise_mul elemwise_div _maximum _minimum _power _hypot _mod"
-        " _equal _greater _grad_add add_n _identity_with_attr_like_rhs reshape_like _lesser",
+        "elemwise_add elemwise_sub elemwise_mul _maximum _minimum _power _hypot _equal"
+        " _greater _grad_add add_n _identity_with_attr_like_rhs reshape_like _lesser",
         _SAME,
     ),
+    _Row("elemwise_div _mod", _divisible(_SAME)),
+    _Row("broadcast_div broadcast_mod _npi_mod _npi_true_divide", _divisible(_BROADCAST)),
     _Row("add_n", ("3,4 3,4 3,4 3,4 3,4", "3,4:::row_sparse 3,4:::row_sparse 3,4:::row_sparse")),
     _Row(
-        "broadcast_add broadcast_sub broadcast_mul broadcast_div broadcast_mod broadcast_power"
+        "broadcast_add broadcast_sub broadcast_mul broadcast_power"
         " broadcast_maximum broadcast_hypot broadcast_equal broadcast_logical_and broadcast_like"
-        " _npi_add _npi_subtract _npi_multiply _npi_mod _npi_power _npi_true_divide _npi_arctan2"
+        " _npi_add _npi_subtract _npi_multiply _npi_power _npi_arctan2"
         " _npi_hypot _npi_equal _npi_less _npi_bitwise_and _npi_lcm _npi_copysign _npi_ldexp",
         _BROADCAST,
     ),

@@ -5,8 +5,8 @@ programs of `operator_programs` run. Each case goes imperatively, with places fo
 forward and backward with gradients written and added, as a symbol that is bound, and as a
 hybridised block. What an outcome is made of is read and filled in by the C API alone, so no other
 operator is called. RESULTS gets a line before each call, `{"id": ..., "outcome": "begun"}`, and one
-after it; calls whose names SKIPPED has (the third argument, a file of JSON) are left out, as the
-process ended in them before.
+after it. The third argument, a file of JSON, has the names of calls that other processes have made
+already, and of those in which they ended: these are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Final
 import mxnet as mx
 import numpy as np
 
-from benchmarks.operator_cases import TYPES, Case, Input, as_input, cases
+from benchmarks.operator_cases import ALL, TYPES, Case, Input, as_input, cases
 from benchmarks.operator_programs import programs
 from benchmarks.stacks.results import MARK, digest
 
@@ -45,7 +45,9 @@ _FLAGS: Final = {
 def main() -> None:
     """Make all calls."""
     name, path = sys.argv[1:3]
-    skipped = set(json.loads(Path(sys.argv[3]).read_text())) if len(sys.argv) > 3 else set()
+    earlier = json.loads(Path(sys.argv[3]).read_text()) if len(sys.argv) > 3 else {}
+    ended = set(earlier.get("ended", ()))
+    skipped = ended | set(earlier.get("made", ()))
     with Path(path).open("a", encoding="utf-8") as stream:
         for number, case in enumerate(cases(name)):
             numpy_like = name.startswith("_np") or any(
@@ -54,10 +56,15 @@ def main() -> None:
             for dtype in case.types:
                 calls = Calls(name, case, dtype)
                 with mx.util.np_shape(numpy_like):
-                    for way, call in calls.ways().items():
-                        _try(stream, f"{number} {_told(case)} {dtype} {way}", call, skipped)
+                    # The first call tells which others there are, and can end the process itself.
+                    told = f"{number} {_told(case)} {dtype}"
+                    _try(stream, f"{told} first", calls.imperative, skipped)
+                    ways = {} if f"{told} first" in ended else calls.ways()
+                    for way, call in ways.items():
+                        _try(stream, f"{told} {way}", call, skipped)
         for way, call in programs(name, lambda *given: array(as_input(given[0]), *given[1:])):
             _try(stream, f"program {way}", call, skipped)
+        _write(stream, ALL, "made")
 
 
 def _try(stream: Any, identity: str, call: Callable[[], Any], skipped: set[str]) -> None:
@@ -129,11 +136,13 @@ def _values(one: Input, dtype: str, place: int) -> Any:  # noqa: PLR0912 (a bran
         values = square @ np.swapaxes(square, -1, -2) + 3 * np.eye(one.shape[-1])
     else:
         values = random.normal(size=one.shape)
-        if dtype.startswith(("int", "uint")) and kind == "normal":
+        if dtype.startswith(("int", "uint")) and kind in {"normal", "nonzero"}:
             values = np.round(values * 4)
         if kind in {"positive", "below", "weights", "unit", "percent"}:
             values = np.abs(values) + 0.1
-        if kind == "below":
+        if kind == "nonzero":
+            values = np.where(np.round(values * 4) == 0, 3, values)
+        elif kind == "below":
             values = -values
         elif kind == "weights":
             values = values / values.sum(axis=-1, keepdims=True)

@@ -17,6 +17,8 @@ from typing import Any, Final
 import mxnet as mx
 import numpy as np
 
+from benchmarks.operator_cases import TYPES
+
 _FLOATS: Final = ("float32", "float64", "float16")
 _BACKENDS: Final = ("MKLDNN", "MKLDNN_QUANTIZE")
 
@@ -237,6 +239,35 @@ def _decoded(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
     yield "no image", lambda: call(b"nothing", 3, (0, 0, 0, 0), False, "")
 
 
+def _set(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+    def call(shape: str, dtype: str) -> Any:
+        place = make(shape, dtype, 0)
+        mx.nd._internal._set_value(2.5, out=place)
+        return place
+
+    for shape, dtype in product(("3,5", "2,3,4", "7"), TYPES):
+        yield f"{shape} {dtype}", lambda a=shape, b=dtype: call(a, b)
+
+
+def _of_any_type(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+    """Zeroes whose type the rest of a graph decides: those that MXNet's Python makes have one."""
+    handle = mx.base.OpHandle()
+    name = mx.base.c_str("_zeros_without_dtype")
+    mx.base.check_call(mx.base._LIB.NNGetOpHandle(name, ctypes.byref(handle)))
+
+    def call(dtype: str) -> Any:
+        creator = mx.symbol._internal._symbol_creator
+        zeroes = creator(handle.value, [], None, ["shape"], ["(3,5)"], "zeroes", False)
+        x, gradient = make("3,5", dtype, 0), make("3,5", dtype, 1)
+        bound = (zeroes + mx.sym.var("x")).bind(mx.cpu(), {"x": x}, args_grad={"x": gradient})
+        outputs = _taken(bound.forward(is_train=True))
+        bound.backward([make("3,5", dtype, 2)])
+        return [outputs, gradient]
+
+    for dtype in TYPES:
+        yield dtype, lambda a=dtype: call(a)
+
+
 def _empty() -> Any:
     handle = mx.base.NDArrayHandle()
     mx.base.check_call(mx.base._LIB.MXNDArrayCreateNone(ctypes.byref(handle)))
@@ -339,10 +370,12 @@ _PROGRAMS: Final = {
     "_CrossDeviceCopy": _across,
     "_CustomFunction": _defined,
     "_imdecode": _decoded,
+    "_set_value": _set,
     "_sg_mkldnn_fully_connected": _connected,
     "_sg_mkldnn_selfatt_qk": _attention(
         "interleaved_matmul_selfatt_qk", (("5,2,24", 2), ("5,2,24", 4), ("3,1,48", 4))
     ),
+    "_zeros_without_dtype": _of_any_type,
     "_sg_mkldnn_selfatt_valatt": _attention(
         "interleaved_matmul_selfatt_valatt",
         (("5,2,24 4,5,5", 2), ("5,2,24 8,5,5", 4), ("3,1,48 4,3,3", 4)),

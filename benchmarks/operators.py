@@ -24,14 +24,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from benchmarks.operator_cases import known
+from benchmarks.operator_cases import ALL, known
 from benchmarks.stacks.table import STACKS, mend_mxnet
 from layerpack.elf.code import Code
 from layerpack.elf.pack import PackOptions, pack
@@ -93,6 +93,7 @@ _NEEDS: Final = {
             "concat",
         ),
     ),
+    "_zeros_without_dtype": ("elemwise_add",),
     "_sg_mkldnn_selfatt_qk": ("_contrib_interleaved_matmul_selfatt_qk",),
     "_sg_mkldnn_selfatt_valatt": ("_contrib_interleaved_matmul_selfatt_valatt",),
 }
@@ -256,7 +257,7 @@ def compared(plain: Path, reduced: Path, name: str, scratch: Path) -> Compared:
     for _ in range(_AGAIN):
         if not settled:
             break
-        again = outcomes(plain, name, scratch, skipped=ends)
+        again = outcomes(plain, name, scratch, ends=ends)
         settled = {call: both for call, both in settled.items() if again.get(call) == both[0]}
     return Compared(
         values=values,
@@ -268,31 +269,30 @@ def compared(plain: Path, reduced: Path, name: str, scratch: Path) -> Compared:
     )
 
 
-def outcomes(
-    tree: Path, name: str, scratch: Path, *, skipped: Sequence[str] = ()
-) -> dict[str, str]:
-    """Outcomes of all calls by their names, but for those `skipped`: a process for them, and
-    another one after each call in which one ends."""
+def outcomes(tree: Path, name: str, scratch: Path, *, ends: Collection[str] = ()) -> dict[str, str]:
+    """Outcomes of all calls by their names, but for those that are known as `ends`: a process for
+    them, and another one for the rest after each call in which one ends."""
     found: dict[str, str] = {}
-    ended: dict[str, str] = {}
+    ended = dict.fromkeys(ends, "ended: before")
     for _ in range(_ENDS):
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            results, without = Path(folder) / "results.jsonl", Path(folder) / "skipped.json"
+            results, known_of = Path(folder) / "results.jsonl", Path(folder) / "known.json"
             results.touch()
-            without.write_text(json.dumps([*ended, *skipped]))
-            command = [name, results, without]
+            known_of.write_text(json.dumps({"made": list(found), "ended": list(ended)}))
+            command = [name, results, known_of]
             how = run(tree, ["-m", "benchmarks.operator_driver", *map(str, command)], Path(folder))
-            found = {
+            more = {
                 value["id"]: value["outcome"]
                 for value in map(json.loads, results.read_text().splitlines())
             }
-        last = next(reversed(found), "at the start")
+        complete = more.pop(ALL, None)
+        found |= more
         if not how:
             break
-        ended[last] = f"ended: {how}"
-        if found.get(last) != "begun":
-            # Between two calls: another run would end there as well.
-            ended[f"{last}, after it"] = ended.pop(last)
+        # What works in other threads can end the process when the call has ended.
+        last = next(reversed(more), "at the start")
+        ended["at the end" if complete else last] = f"ended: {how}"
+        if complete or not more:
             break
     return found | ended
 

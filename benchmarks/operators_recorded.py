@@ -44,7 +44,7 @@ _ERROR: Final = re.compile(
     r"(?:, or remove mxnet\.training where a gradient needs it)?, and build again"
 )
 _WAY: Final = re.compile(
-    r" (?:imperative|symbol|in place|out|gradients .*|simple_bind|(?:cached |static )?block"
+    r" (?:first|imperative|symbol|in place|out|gradients .*|simple_bind|(?:cached |static )?block"
     r"|inference)$"
 )
 #: In several threads at once, as a build's user has it: what fails must not depend on it.
