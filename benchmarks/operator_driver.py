@@ -17,6 +17,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,6 +85,10 @@ def _write(stream: Any, identity: str, outcome: str) -> None:
 
 
 def _outcome(call: Callable[[], Any]) -> str:
+    # Where an operator failed in scratch memory, MXNet keeps the error for the next one that is
+    # given this memory, until all is waited for.
+    with suppress(mx.base.MXNetError):
+        mx.nd.waitall()
     # Twice the same seed, whatever was called before.
     mx.random.seed(7)
     # An operator that fails while another waits for it can leave MXNet waiting for ever.
