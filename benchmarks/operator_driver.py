@@ -85,10 +85,7 @@ def _write(stream: Any, identity: str, outcome: str) -> None:
 
 
 def _outcome(call: Callable[[], Any]) -> str:
-    # Where an operator failed in scratch memory, MXNet keeps the error for the next one that is
-    # given this memory, until all is waited for.
-    with suppress(mx.base.MXNetError):
-        mx.nd.waitall()
+    _forget()
     # Twice the same seed, whatever was called before.
     mx.random.seed(7)
     # An operator that fails while another waits for it can leave MXNet waiting for ever.
@@ -102,6 +99,13 @@ def _outcome(call: Callable[[], Any]) -> str:
         faulthandler.cancel_dump_traceback_later()
 
 
+def _forget() -> None:
+    """Where an operator failed in scratch memory, MXNet keeps the error for the next one that is
+    given this memory, until all is waited for."""
+    with suppress(mx.base.MXNetError):
+        mx.nd.waitall()
+
+
 def _plain(value: Any) -> Any:
     """Arrays of numpy for those of MXNet, whose parts are read one by one where it is sparse."""
     if isinstance(value, list | tuple):
@@ -113,7 +117,12 @@ def _plain(value: Any) -> Any:
         return ["csr", *(_plain(one) for one in (value.data, value.indptr, value.indices))]
     if stype == "row_sparse":
         return [stype, value.shape, _plain(value.data), _plain(value.indices)]
-    return value.asnumpy() if hasattr(value, "asnumpy") else value
+    if not hasattr(value, "asnumpy"):
+        return value
+    if not value.size:
+        # Nobody waits for arrays without elements: what makes them may have failed.
+        mx.nd.waitall()
+    return value.asnumpy()
 
 
 def filled(values: Any) -> Any:
@@ -296,6 +305,7 @@ class Calls:
         mx.autograd.mark_variables(inputs, gradients)
         with mx.autograd.record():
             outputs = self.invoke(inputs)
+            _plain(outputs)
             first = mx.autograd.grad(
                 outputs, inputs, self._heads(outputs), create_graph=True, train_mode=True
             )
@@ -344,8 +354,9 @@ class Calls:
         for key, one in {**bound.arg_dict, **bound.aux_dict}.items():
             one._sync_copyfrom(given[key].asnumpy())
         outputs = bound.forward(is_train=True)
+        told = _plain(outputs)
         bound.backward(self._heads(outputs))
-        return [outputs, bound.grad_dict, bound.aux_dict, bound.forward(is_train=False)]
+        return [told, bound.grad_dict, bound.aux_dict, bound.forward(is_train=False)]
 
     def inference(self) -> Any:
         """Bound without gradients: MXNet then puts operators of oneDNN's in the place of some."""

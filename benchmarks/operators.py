@@ -47,8 +47,8 @@ _LIBRARY: Final = "libmxnet.so"
 _SECONDS: Final = 600
 #: Nothing of this machine, and no bytecode in trees that are compared.
 PYTHON_OPTIONS: Final = ("-S", "-s", "-B")
-#: So many processes in a row may end in a call; then the operator is given up.
-_ENDS: Final = 60
+#: So many processes may end in calls; then the operator is given up.
+_ENDS: Final = 400
 _SHOWN: Final = 8
 #: So often at most what differs is called again in the plain tree: what a thread finds in its
 #: scratch memory is another thing in one run of twelve.

@@ -54,11 +54,12 @@ _SIDE_BY_SIDE: Final = 2
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trees:
     """The plain and the reduced tree, by whose Python all runs; `gone` are the operators that were
-    left out, `scratch` is for files."""
+    left out, `called` those that `calls` tries, `scratch` is for files."""
 
     plain: Path
     reduced: Path
     gone: frozenset[str]
+    called: tuple[str, ...]
     scratch: Path
 
 
@@ -69,6 +70,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the plain tree is kept")
     parser.add_argument("--inference", action="store_true", help="as with training: false")
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS)
+    parser.add_argument("--operators", nargs="+", metavar="OPERATOR", help="only these are called")
     arguments = parser.parse_args()
     failures = 0
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
@@ -81,6 +83,7 @@ def main() -> int:
             plain=plain,
             reduced=reducer.tree(recorded, Path(scratch) / "reduced"),
             gone=frozenset(x for x, name in registry.aliases.items() if name not in kept),
+            called=tuple(sorted(arguments.operators or known())),
             scratch=Path(scratch),
         )
         print(f"{len(kept)} of {len(registry.operators)} operators stay")
@@ -151,8 +154,8 @@ def _told_by(tree: Path, route: str, models: Path, names: list[str]) -> dict[str
 
 
 def calls(trees: Trees) -> Iterator[str]:
-    """Call all operators that there are cases for; what fails."""
-    names = sorted(known())
+    """Call operators that there are cases for; what fails."""
+    names = trees.called
     counts: Counter[str] = Counter()
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         for name, found in zip(
