@@ -98,6 +98,7 @@ def _divisible(inputs: tuple[str, ...]) -> tuple[str, ...]:
 
 _POSITIVE: Final = ("3,5:positive", "4:positive", "2,3,4:unit")
 _SCALARS: Final = ("scalar=2.5", "scalar=-1", "scalar=0", "scalar=3 is_int=True")
+_REDUCED: Final = ("3,5", "2,3,4", "2,3,2,4", "2,2,3,2,3", "3,0,2", "0-d", *_SPARSE)
 _AXES: Final = ("", "axis=0", "axis=-1", "axis=(0,1)", "axis=1 keepdims=True")
 _IMAGES: Final = ("9,11,3:index256:uint8", "2,9,11,3:index256:uint8", "9,11,1:unit:float32")
 
@@ -158,9 +159,11 @@ _ROWS: Final = (
     _Row("broadcast_to", ("3,1,2",), ("shape=(0,4,0)",)),
     _Row("broadcast_axis", ("3,1,2", "1,1,4"), ("axis=1 size=4", "axis=(0,1) size=(3,2)")),
     # Reductions.
+    _Row("sum mean max min nansum norm", _REDUCED, (*_AXES, "axis=1 exclude=True")),
+    # Their gradients divide by each of the numbers.
     _Row(
-        "sum mean prod max min nansum nanprod norm",
-        ("3,5", "2,3,4", "2,3,2,4", "2,2,3,2,3", "3,0,2", "0-d", *_SPARSE),
+        "prod nanprod",
+        tuple(f"{one}:nonzero" for one in _REDUCED[:-2]),
         (*_AXES, "axis=1 exclude=True"),
     ),
     _Row("norm", ("3,5", "2,3,4"), ("ord=1", "ord=2 axis=1", "ord=1 axis=0 keepdims=True")),
