@@ -15,7 +15,6 @@ import faulthandler
 import json
 import re
 import sys
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,13 +23,13 @@ from typing import Any, Final
 import mxnet as mx
 import numpy as np
 
-from benchmarks.operator_cases import ALL, TYPES, Case, Input, as_input, cases
+from benchmarks.operator_arrays import CONTEXT, array, filled
+from benchmarks.operator_cases import ALL, TYPES, Case, Input, cases
 from benchmarks.operator_programs import programs
 from benchmarks.stacks.results import MARK, digest
 
 #: What is told of calls that have not ended.
 BEGUN: Final = "begun"
-_CONTEXT: Final = mx.cpu()
 #: Seconds for a call, after which the process ends.
 _PATIENCE: Final = 30
 #: Of an error's text: addresses and places are not the same in any two processes.
@@ -59,11 +58,11 @@ def main() -> None:
                 with mx.util.np_shape(numpy_like):
                     # The first call tells which others there are, and can end the process itself.
                     told = f"{number} {_told(case)} {dtype}"
-                    _try(stream, f"{told} first", calls.imperative, skipped)
-                    ways = {} if f"{told} first" in ended else calls.ways()
+                    _try(stream, f"{told} imperative", calls.imperative, skipped)
+                    ways = {} if f"{told} imperative" in ended else calls.ways()
                     for way, call in ways.items():
                         _try(stream, f"{told} {way}", call, skipped)
-        for way, call in programs(name, lambda *given: array(as_input(given[0]), *given[1:])):
+        for way, call in programs(name):
             _try(stream, f"program {way}", call, skipped)
         _write(stream, ALL, "made")
 
@@ -125,77 +124,6 @@ def _plain(value: Any) -> Any:
     return value.asnumpy()
 
 
-def filled(values: Any) -> Any:
-    """An array of MXNet's with numpy's values."""
-    made = mx.nd.empty(values.shape, _CONTEXT, values.dtype)
-    made._sync_copyfrom(values)
-    return made
-
-
-def _values(one: Input, dtype: str, place: int) -> Any:  # noqa: PLR0912 (a branch a kind)
-    """The same for the same input at the same place."""
-    dtype = one.dtype or dtype
-    random = np.random.RandomState(zlib.crc32(repr((one.shape, one.kind, place)).encode()))
-    kind = one.kind.rstrip("0123456789")
-    number = one.kind[len(kind) :]
-    values: Any
-    if kind == "index":
-        values = random.randint(0, int(number), one.shape)
-    elif kind == "length":
-        values = random.randint(1, int(number) + 1, one.shape)
-    elif kind == "sign":
-        values = random.randint(0, 2, one.shape)
-    elif kind == "definite":
-        square = random.normal(size=one.shape)
-        values = square @ np.swapaxes(square, -1, -2) + 3 * np.eye(one.shape[-1])
-    else:
-        values = random.normal(size=one.shape)
-        if dtype.startswith(("int", "uint")) and kind in {"normal", "nonzero"}:
-            values = np.round(values * 4)
-        if kind in {"positive", "below", "weights", "unit", "percent"}:
-            values = np.abs(values) + 0.1
-        if kind == "nonzero":
-            values = np.where(np.round(values * 4) == 0, 3, values)
-        elif kind == "below":
-            values = -values
-        elif kind == "weights":
-            values = values / values.sum(axis=-1, keepdims=True)
-        elif kind == "unit":
-            values = values / (1 + values)
-        elif kind == "percent":
-            values = values / (1 + values) * 100
-    if one.storage != "default" or kind == "sparse":
-        values = values * (random.uniform(size=one.shape) < 0.4)
-        values[1] = 0
-    if dtype == "uint8":
-        values = np.abs(values)
-    return np.asarray(values).astype(dtype)
-
-
-def array(one: Input, dtype: str, place: int) -> Any:
-    """An input, of its storage type."""
-    values = _values(one, dtype, place)
-    if one.storage == "csr":
-        rows, columns = values.nonzero()
-        return mx.nd.sparse.csr_matrix(
-            (
-                filled(values[rows, columns]),
-                filled(columns.astype("int64")),
-                filled(np.searchsorted(rows, np.arange(len(values) + 1)).astype("int64")),
-            ),
-            shape=one.shape,
-            dtype=values.dtype,
-        )
-    if one.storage == "row_sparse":
-        rows = values.any(axis=1).nonzero()[0]
-        return mx.nd.sparse.row_sparse_array(
-            (filled(values[rows]), filled(rows.astype("int64"))),
-            shape=one.shape,
-            dtype=values.dtype,
-        )
-    return filled(values)
-
-
 class Calls:
     """An operator with a case and a data type."""
 
@@ -208,11 +136,8 @@ class Calls:
         self.handle = handle.value
 
     def ways(self) -> dict[str, Callable[[], Any]]:
-        """What is tried, by name."""
-        found: dict[str, Callable[[], Any]] = {
-            "imperative": self.imperative,
-            "symbol": self.symbol,
-        }
+        """What is tried after the first call, by name."""
+        found: dict[str, Callable[[], Any]] = {"symbol": self.symbol}
         if "update" in self.name:
             found["in place"] = self.in_place
         try:
@@ -326,7 +251,7 @@ class Calls:
             gradients = dict(zip(arguments, self._places(list(arguments.values())), strict=True))
             mx.random.seed(7)
             bound = made.bind(
-                _CONTEXT,
+                CONTEXT,
                 arguments,
                 args_grad=gradients,
                 grad_req=request,
@@ -346,7 +271,7 @@ class Calls:
             return "not for sparse inputs"
         given = dict(zip(names, self.inputs(), strict=True))
         bound = made.simple_bind(
-            _CONTEXT,
+            CONTEXT,
             grad_req="write",
             type_dict={key: one.dtype for key, one in given.items()},
             **{key: one.shape for key, one in given.items()},
@@ -364,7 +289,7 @@ class Calls:
         given = dict(zip(names, self.inputs(), strict=True))
         states = made.list_auxiliary_states()
         bound = made.bind(
-            _CONTEXT,
+            CONTEXT,
             {key: one for key, one in given.items() if key not in states},
             grad_req="null",
             aux_states={key: given[key] for key in states},
@@ -374,7 +299,7 @@ class Calls:
             return first
         shapes = {key: one.shape for key, one in given.items()}
         types = {key: one.dtype for key, one in given.items()}
-        bound = made.simple_bind(_CONTEXT, grad_req="null", type_dict=types, **shapes)
+        bound = made.simple_bind(CONTEXT, grad_req="null", type_dict=types, **shapes)
         for key, one in {**bound.arg_dict, **bound.aux_dict}.items():
             one._sync_copyfrom(given[key].asnumpy())
         return [first, bound.forward(is_train=False)]
@@ -389,7 +314,7 @@ class Calls:
                 inputs = [self.inputs()[place] for place in order]
 
                 def forward(inputs: list[Any] = inputs) -> list[Any]:
-                    options = {} if inputs else {"default_ctx": _CONTEXT}
+                    options = {} if inputs else {"default_ctx": CONTEXT}
                     outputs = cached(*inputs, **options)
                     return outputs if isinstance(outputs, list) else [outputs]
 

@@ -17,19 +17,21 @@ from typing import Any, Final
 import mxnet as mx
 import numpy as np
 
+from benchmarks.operator_arrays import filled, make
 from benchmarks.operator_cases import TYPES
+
+_Programs = Iterator[tuple[str, Callable[[], Any]]]
 
 _FLOATS: Final = ("float32", "float64", "float16")
 _BACKENDS: Final = ("MKLDNN", "MKLDNN_QUANTIZE")
 
 
-def programs(name: str, make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
-    """An operator's programs, by what tells them apart. `make(text, dtype, place)` gives arrays, as
-    `operator_cases` writes inputs."""
-    yield from _PROGRAMS[name](make) if name in _PROGRAMS else ()
+def programs(name: str) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """An operator's programs, by what tells them apart."""
+    yield from _PROGRAMS[name]() if name in _PROGRAMS else ()
 
 
-def _cached(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _cached() -> _Programs:
     def call(options: tuple[tuple[str, str], ...], dtype: str) -> Any:
         cached = mx.nd.CachedOp(mx.sym.tanh(mx.sym.tanh(mx.sym.var("x"))), options)
         found = []
@@ -50,7 +52,7 @@ def _cached(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
         (("forward_bulk_size", "1"), ("backward_bulk_size", "1")),
     )
     for options, dtype in product(flags, _FLOATS):
-        yield f"{options} {dtype}", lambda a=options, b=dtype: call(a, b)
+        yield f"{options} {dtype}", partial(call, options, dtype)
 
     def inner(dtype: str, request: str) -> Any:
         made = _within(mx.sym.tanh(mx.sym.tanh(mx.sym.var("x"))), "tanh")
@@ -69,7 +71,7 @@ def _cached(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
         return [outputs, gradient]
 
     for dtype, request in product(_FLOATS, ("write", "add", "null")):
-        yield f"in a graph {dtype} {request}", lambda a=dtype, b=request: inner(a, b)
+        yield f"in a graph {dtype} {request}", partial(inner, dtype, request)
 
 
 def _within(symbol: Any, operator: str) -> Any:
@@ -84,7 +86,7 @@ def _within(symbol: Any, operator: str) -> Any:
     return mx.sym.Symbol(handle)
 
 
-def _thread_safe(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _thread_safe() -> _Programs:
     """By the C API: MXNet's Python has no way to it."""
     library, check = mx.base._LIB, mx.base.check_call
 
@@ -119,15 +121,15 @@ def _thread_safe(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, An
                 mx.nd.NDArray(ctypes.cast(outputs[i], mx.base.NDArrayHandle))
                 for i in range(count.value)
             ]
-            found.append([one.asnumpy() for one in arrays])
+            found.append(_taken(arrays))
         check(library.MXFreeCachedOp(handle))
         return found
 
     for static, dtype in product(("False", "True"), _FLOATS):
-        yield f"static {static} {dtype}", lambda a=static, b=dtype: call(a, b)
+        yield f"static {static} {dtype}", partial(call, static, dtype)
 
 
-def _across(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _across() -> _Programs:
     def call(shape: str, dtype: str, request: str) -> Any:
         with mx.AttrScope(ctx_group="one"):
             inner = mx.sym.tanh(mx.sym.var("x"))
@@ -143,32 +145,27 @@ def _across(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
         )
         if "_CrossDeviceCopy" not in bound.debug_str():
             raise LookupError("nothing is copied")
-        outputs = [one.asnumpy() for one in bound.forward(is_train=True)]
+        outputs = _taken(bound.forward(is_train=True))
         bound.backward([make(shape, dtype, 2).as_in_context(mx.cpu(1))])
         return [outputs, gradient]
 
     for shape, dtype, request in product(("3,5", "2,3,4", "7"), _FLOATS, ("write", "add")):
         identity = f"{shape} {dtype} {request}"
-        yield identity, lambda a=shape, b=dtype, c=request: call(a, b, c)
+        yield identity, partial(call, shape, dtype, request)
 
 
-def _defined(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
-    def array(values: Any) -> Any:
-        made = mx.nd.empty(values.shape, dtype=values.dtype)
-        made._sync_copyfrom(np.ascontiguousarray(values))
-        return made
-
+def _defined() -> _Programs:
     class Sine(mx.autograd.Function):  # type: ignore[misc]
         """Of numpy's, so that it needs no operator."""
 
         def forward(self, x: Any, y: Any) -> Any:
             self.kept = x.asnumpy(), y.asnumpy()
-            return array(np.sin(self.kept[0])), array(np.cos(self.kept[0]) * self.kept[1])
+            return filled(np.sin(self.kept[0])), filled(np.cos(self.kept[0]) * self.kept[1])
 
         def backward(self, first: Any, second: Any) -> Any:
             x, y = self.kept
             first, second = first.asnumpy(), second.asnumpy()
-            return array(np.cos(x) * first - np.sin(x) * y * second), array(np.cos(x) * second)
+            return filled(np.cos(x) * first - np.sin(x) * y * second), filled(np.cos(x) * second)
 
     def call(shape: str, dtype: str, request: str) -> Any:
         inputs = [make(shape, dtype, place) for place in range(2)]
@@ -181,7 +178,7 @@ def _defined(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
 
     for shape, dtype, request in product(("3,5", "2,3,4", "7"), _FLOATS, ("write", "add")):
         identity = f"{shape} {dtype} {request}"
-        yield identity, lambda a=shape, b=dtype, c=request: call(a, b, c)
+        yield identity, partial(call, shape, dtype, request)
 
 
 def _image() -> bytes:
@@ -202,7 +199,7 @@ def _image() -> bytes:
     )
 
 
-def _decoded(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _decoded() -> _Programs:
     """By the C API: `mx.nd.imdecode` writes images as Python does bytes."""
     library, check = mx.base._LIB, mx.base.check_call
     function = ctypes.c_void_p()
@@ -229,27 +226,27 @@ def _decoded(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
     image = _image()
     for channels, clip, mean in product((1, 3), ((0, 0, 0, 0), (1, 1, 4, 3)), (False, True)):
         identity = f"{channels} {clip}{' mean' if mean else ''}"
-        yield identity, lambda a=channels, b=clip, c=mean: call(image, a, b, c, "")
+        yield identity, partial(call, image, channels, clip, mean, "")
         if clip == (0, 0, 0, 0):
             out = f"2,{channels},4,5"
             yield (
                 f"{identity} out",
-                lambda a=channels, b=clip, c=mean, d=out: call(image, a, b, c, d),
+                partial(call, image, channels, clip, mean, out),
             )
-    yield "no image", lambda: call(b"nothing", 3, (0, 0, 0, 0), False, "")
+    yield "no image", partial(call, b"nothing", 3, (0, 0, 0, 0), False, "")
 
 
-def _set(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _set() -> _Programs:
     def call(shape: str, dtype: str) -> Any:
         place = make(shape, dtype, 0)
         mx.nd._internal._set_value(2.5, out=place)
         return place
 
     for shape, dtype in product(("3,5", "2,3,4", "7"), TYPES):
-        yield f"{shape} {dtype}", lambda a=shape, b=dtype: call(a, b)
+        yield f"{shape} {dtype}", partial(call, shape, dtype)
 
 
-def _of_any_type(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _of_any_type() -> _Programs:
     """Zeroes whose type the rest of a graph decides: those that MXNet's Python makes have one."""
     handle = mx.base.OpHandle()
     name = mx.base.c_str("_zeros_without_dtype")
@@ -265,7 +262,7 @@ def _of_any_type(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, An
         return [outputs, gradient]
 
     for dtype in TYPES:
-        yield dtype, lambda a=dtype: call(a)
+        yield dtype, partial(call, dtype)
 
 
 def _empty() -> Any:
@@ -274,7 +271,7 @@ def _empty() -> Any:
     return handle
 
 
-def _connected(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _connected() -> _Programs:
     activations = ("relu", "sigmoid", "tanh", "softrelu")
     after: dict[str, Callable[[Any], Any]] = {
         "alone": lambda made: made,
@@ -301,8 +298,8 @@ def _connected(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]
 
     for kind, backend, bias in product(after, _BACKENDS, (True, False)):
         identity = f"{kind} {backend}{' bias' if bias else ''}"
-        yield identity, lambda a=kind, b=backend, c=bias: call(a, b, c, "float32")
-    yield "float64", lambda: call("relu", "MKLDNN", True, "float64")
+        yield identity, partial(call, kind, backend, bias, "float32")
+    yield "float64", partial(call, "relu", "MKLDNN", True, "float64")
 
     def quantized(kind: str, to: str, calibrated: str) -> Any:
         made = mx.sym.FullyConnected(mx.sym.var("x"), num_hidden=5, name="fc")
@@ -332,13 +329,11 @@ def _connected(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]
         return _taken(bound.forward(is_train=False))
 
     for kind, to, how in product(("alone", "relu", "exp"), ("int8", "auto"), ("none", "naive")):
-        yield f"quantized {kind} {to} {how}", lambda a=kind, b=to, c=how: quantized(a, b, c)
+        yield f"quantized {kind} {to} {how}", partial(quantized, kind, to, how)
 
 
-def _attention(
-    operator: str, inputs: tuple[tuple[str, int], ...]
-) -> Callable[[Callable[[str, str, int], Any]], Iterator[tuple[str, Any]]]:
-    def made(make: Callable[[str, str, int], Any]) -> Iterator[tuple[str, Any]]:
+def _attention(operator: str, inputs: tuple[tuple[str, int], ...]) -> Callable[[], _Programs]:
+    def made() -> _Programs:
         def call(shapes: str, heads: int, backend: str, dtype: str) -> Any:
             names = [f"x{at}" for at, _ in enumerate(shapes.split())]
             whole = getattr(mx.sym.contrib, operator)(*map(mx.sym.var, names), heads=heads)
@@ -354,8 +349,8 @@ def _attention(
 
         for (shapes, heads), backend in product(inputs, _BACKENDS):
             identity = f"{shapes} {heads} {backend}"
-            yield identity, lambda a=shapes, b=heads, c=backend: call(a, b, c, "float32")
-        yield "float64", lambda: call(*inputs[0], "MKLDNN", "float64")
+            yield identity, partial(call, shapes, heads, backend, "float32")
+        yield "float64", partial(call, *inputs[0], "MKLDNN", "float64")
 
     return made
 
@@ -375,9 +370,9 @@ _PROGRAMS: Final = {
     "_sg_mkldnn_selfatt_qk": _attention(
         "interleaved_matmul_selfatt_qk", (("5,2,24", 2), ("5,2,24", 4), ("3,1,48", 4))
     ),
-    "_zeros_without_dtype": _of_any_type,
     "_sg_mkldnn_selfatt_valatt": _attention(
         "interleaved_matmul_selfatt_valatt",
         (("5,2,24 4,5,5", 2), ("5,2,24 8,5,5", 4), ("3,1,48 4,3,3", 4)),
     ),
+    "_zeros_without_dtype": _of_any_type,
 }

@@ -6,11 +6,11 @@
 For each operator libmxnet.so is reduced to it, and to what it calls for, and packed; then a process
 on the plain wheels and one on the reduced library make the same calls (`operator_driver`), for all
 data types, shapes and storage types that `operator_cases` has, and run the programs of
-`operator_programs`, for which more operators stay. Outcomes are compared one by one:
-they must be the same to the bit, and errors the same texts. A call in which both processes
-end is left out of another run; one in which the reduced one alone ends is a failure. Without names,
-the operators of `OTHERS` are tried; `--kept` tries those that a recipe's recording leads to. Ends
-with 1 after any failure. `--folder` keeps the plain tree for the next time.
+`operator_programs`, for which more operators stay. Outcomes are compared one by one: they must be
+the same to the bit, and errors the same texts. A process that ends in a call leaves the rest to
+another one; both must end there, and by the same code. Without names, the operators of `OTHERS` are
+tried; `--kept` tries those that a recipe's recording leads to. Ends with 1 after any failure.
+`--folder` keeps the plain tree for the next time.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ _LIBRARY: Final = "libmxnet.so"
 _SECONDS: Final = 600
 #: Nothing of this machine, and no bytecode in trees that are compared.
 PYTHON_OPTIONS: Final = ("-S", "-s", "-B")
-#: So many processes may end in calls; then the operator is given up.
+#: So many processes may end in calls; then the operator is given up, which is a failure.
 _ENDS: Final = 400
+#: What its calls are called that were not made then.
+_REST: Final = "the rest"
 _SHOWN: Final = 8
 #: So often at most what differs is called again in the plain tree: what a thread finds in its
 #: scratch memory is another thing in one run of twelve.
@@ -244,7 +246,7 @@ def compared(plain: Path, reduced: Path, name: str, scratch: Path) -> Compared:
         one, other = left.get(call, "not made"), right.get(call, "not made")
         if _UNTRAINED in other:
             untrained += 1
-        elif one.startswith("ended") and other.startswith("ended"):
+        elif end_of(one) and end_of(one) == end_of(other):
             ended += 1
         elif one != other:
             different[call] = one, other
@@ -253,12 +255,17 @@ def compared(plain: Path, reduced: Path, name: str, scratch: Path) -> Compared:
         else:
             values += 1
     settled = different
-    ends = [call for call, outcome in left.items() if outcome.startswith("ended")]
+    # What ends a process is not called again, and is never settled so.
+    ends = [call for call, outcome in left.items() if end_of(outcome)]
     for _ in range(_AGAIN):
         if not settled:
             break
         again = outcomes(plain, name, scratch, ends=ends)
-        settled = {call: both for call, both in settled.items() if again.get(call) == both[0]}
+        settled = {
+            call: both
+            for call, both in settled.items()
+            if call in (_REST, *ends) or again.get(call) == both[0]
+        }
     return Compared(
         values=values,
         errors=errors,
@@ -294,7 +301,14 @@ def outcomes(tree: Path, name: str, scratch: Path, *, ends: Collection[str] = ()
         ended["at the end" if complete else last] = f"ended: {how}"
         if complete or not more:
             break
+    else:
+        ended[_REST] = f"given up in the {tree.name} tree"
     return found | ended
+
+
+def end_of(outcome: str) -> str:
+    """How the process ended in a call, without what it wrote; empty where it did not."""
+    return outcome.split(": ", 2)[1] if outcome.startswith("ended: ") else ""
 
 
 def run(tree: Path, command: Sequence[str], folder: Path, seconds: float = _SECONDS) -> str:

@@ -30,7 +30,15 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.operator_cases import known
-from benchmarks.operators import PYTHON_OPTIONS, Reducer, environment, outcomes, plain_tree, run
+from benchmarks.operators import (
+    PYTHON_OPTIONS,
+    Reducer,
+    end_of,
+    environment,
+    outcomes,
+    plain_tree,
+    run,
+)
 from tests.support.packed_trees import PYTHON
 
 _PARTS: Final = ("routes", "calls", "checks")
@@ -44,7 +52,7 @@ _ERROR: Final = re.compile(
     r"(?:, or remove mxnet\.training where a gradient needs it)?, and build again"
 )
 _WAY: Final = re.compile(
-    r" (?:first|imperative|symbol|in place|out|gradients .*|simple_bind|(?:cached |static )?block"
+    r" (?:imperative|symbol|in place|out|gradients .*|simple_bind|(?:cached |static )?block"
     r"|inference)$"
 )
 #: In several threads at once, as a build's user has it: what fails must not depend on it.
@@ -72,6 +80,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--operators", nargs="+", metavar="OPERATOR", help="only these are called")
     arguments = parser.parse_args()
+    if unknown := set(arguments.operators or ()) - known():
+        parser.error(f"there are no cases for {', '.join(sorted(unknown))}")
     failures = 0
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
         plain = plain_tree(arguments.folder or Path(scratch))
@@ -190,7 +200,7 @@ def _sorted(plain: Mapping[str, str], reduced: Mapping[str, str]) -> dict[str, t
         one, other = plain.get(call, "not made"), reduced.get(call, "not made")
         if _ERROR.search(other):
             found[call] = ("left out", "")
-        elif one == other or (one.startswith("ended") and other.startswith("ended")):
+        elif one == other or (end_of(one) and end_of(one) == end_of(other)):
             found[call] = ("equal", "")
         elif call not in reduced and any(
             _ERROR.search(text) for key, text in reduced.items() if _case(key) == _case(call)
