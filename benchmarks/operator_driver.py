@@ -84,12 +84,12 @@ def _write(stream: Any, identity: str, outcome: str) -> None:
 
 
 def _outcome(call: Callable[[], Any]) -> str:
-    _forget()
-    # Twice the same seed, whatever was called before.
-    mx.random.seed(7)
     # An operator that fails while another waits for it can leave MXNet waiting for ever.
     faulthandler.dump_traceback_later(_PATIENCE, exit=True)
     try:
+        _forget()
+        # Twice the same seed, whatever was called before.
+        mx.random.seed(7)
         return digest(_plain(call()))
     except Exception as error:
         text = _PLACE.sub("...", _TRACE.sub("", str(error)))
