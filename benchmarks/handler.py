@@ -53,7 +53,7 @@ class Variant:
         `cold`: the layers' files leave the page cache before.
         """
         if cold:
-            _evict(self.opt)
+            evict(self.opt)
         return measure(self.command, environment={"LD_LIBRARY_PATH": str(self.opt / "lib")})
 
 
@@ -97,7 +97,7 @@ def prepare(recipe: Recipe, name: str, changes: Mapping[str, str], folder: Path)
     )
 
 
-def _evict(root: Path) -> None:
+def evict(root: Path) -> None:
     """Drop the files below `root` from the page cache (they are not dirty after the sync)."""
     os.sync()
     for name, _, files in os.walk(root):

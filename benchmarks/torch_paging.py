@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Measured, measure
-from layerpack.recipe import Native
+from layerpack.recipe_sections import Native
 from tests.support.packed_trees import PYTHON, install, packed_twin
 
 #: The local version keeps pip from taking gigabytes of CUDA where a wheel without is missing.

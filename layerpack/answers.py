@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from layerpack.errors import UsageError
+from layerpack.saved import parsed
 from layerpack.units import write_text
 
 _FILE: Final = "answers.json"
@@ -29,10 +30,12 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answers:
-    """The answers that verification recorded; numbers may differ by `tolerance` (the recipe's)."""
+    """The answers that verification recorded; numbers may differ by `tolerance`, and fields that
+    `ignore` names may differ at all (the recipe's; builds of older versions have none)."""
 
     tolerance: float
     workloads: tuple[Answered, ...]
+    ignore: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> None:
@@ -47,14 +50,13 @@ class Answers:
         """
         path = folder / _FILE
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value.pop("schema_version") != SCHEMA_VERSION:
+            found = parsed(cls, path.read_bytes())
+            if found.schema_version != SCHEMA_VERSION:
                 raise ValueError("of another version of layerpack")
-            workloads = tuple(Answered(**one) for one in value.pop("workloads"))
-            return cls(workloads=workloads, **value)
+            return found
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be used: {error}", "Build the recipe again.") from None
 
     @staticmethod

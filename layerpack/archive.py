@@ -19,7 +19,7 @@ import deflate
 
 from layerpack.errors import BuildToolError, LimitError
 from layerpack.payload import FileEntry
-from layerpack.units import key_of, sha256_bytes, sha256_file, write_aside, write_bytes
+from layerpack.units import key_of, sha256_bytes, sha256_file, touch, write_aside, write_bytes
 from layerpack.workers import in_processes
 
 # 6 was measured on 60 MB of libraries: 84 MB/s; 9 gains 0.5 % of size at a third of the speed.
@@ -77,8 +77,9 @@ class Packed:
 # compressed bytes.
 _KEPT = struct.Struct("<HII")
 _HEAD = struct.Struct("<HI")
-# What the format counts and measures without its Zip64 extension.
-_MEMBERS_MAX, _BYTES_MAX = 0xFFFF, 0xFFFFFFFF
+#: Members and bytes of a zip without the format's Zip64 extension (APPNOTE.TXT 4.4.1.4).
+MEMBERS_MAX: Final = 0xFFFF
+_BYTES_MAX = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +109,7 @@ def compress_all(
         if entry.size >= _KEEP_FROM:
             # Another version of the compressor makes other bytes.
             job = _Job(source=entry.source, sha256=digest, kept=cache / _COMPRESSOR_KEY / digest)
-            kept = _kept(job.kept)
+            kept = _kept(job.kept, entry.size, digest)
             if kept is None:
                 jobs.append(job)
             else:
@@ -122,7 +123,7 @@ def compress_all(
         done = sum(unique[digest].size for digest in packed)
         progress(done, total)
         for job in completed:
-            kept = _kept(job.kept)
+            kept = _kept(job.kept, unique[job.sha256].size, job.sha256)
             if kept is None:
                 raise BuildToolError(f"{job.kept} vanished during the build", "Build again.")
             packed[job.sha256] = kept
@@ -140,7 +141,8 @@ class _Job:
     kept: Path
 
 
-def _kept(path: Path) -> Packed | None:
+def _kept(path: Path, content_size: int, sha256: str) -> Packed | None:
+    """A kept file, as it was written, with the content of that size and hash; None without one."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -152,6 +154,15 @@ def _kept(path: Path) -> Packed | None:
     # A loss of power can leave a file short: a damaged one is made anew.
     if _own_crc(method, crc, memoryview(data)[_KEPT.size :]) != own:
         return None
+    content: bytes | bytearray = data[_KEPT.size :]
+    if method == _DEFLATED:
+        try:
+            content = deflate.deflate_decompress(content, content_size)
+        except deflate.DeflateError:
+            return None
+    if sha256_bytes(content) != sha256:
+        return None
+    touch(path)
     return Packed(method=method, crc=crc, size=size, source=path)
 
 
@@ -204,11 +215,11 @@ def write_zip(path: Path, entries: Iterable[FileEntry], packed: dict[str, Packed
             directory.append(_CENTRAL.pack(*head, attributes, offset) + name)
             unzipped += entry.size
             count += 1
-            if count > _MEMBERS_MAX or stream.tell() > _BYTES_MAX:
+            if count > MEMBERS_MAX or stream.tell() > _BYTES_MAX:
                 raise LimitError(
                     f"{path.name} would hold more than a zip can: {count:,} files, "
                     f"{stream.tell():,} bytes",
-                    "Leave files out, or pack the data of an asset into fewer.",
+                    "Raise layers.max, leave files out, or pack an asset into fewer files.",
                 )
         start = stream.tell()
         listing = b"".join(directory)

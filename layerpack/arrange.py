@@ -6,7 +6,7 @@ It is to the pages of libraries what the lock is to versions, and lies beside it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from layerpack.limits import this_machine
 from layerpack.passes.api import PassContext
 from layerpack.passes.paged import pack_for_recording, packing_inputs, run_operators
 from layerpack.payload import Payload
+from layerpack.recipe import Recipe
 from layerpack.recording import Recording
-from layerpack.workload import record, workloads_key
+from layerpack.workload import Outcome, network_hint, record, workloads_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,21 +55,15 @@ def current_recording(
         return Arranged(recording=None)
     path = recipe.recording_path
     former = Recording.read(path)
-    reason = "there is none"
-    if former is not None:
-        reason = former.stale_reason(
-            workloads_key(recipe, context.function, payload),
-            libraries,
-            operators=recipe.mxnet.records,
-        )
-        if not reason:
-            return Arranged(recording=former)
+    reason = _stale_reason(former, payload, context, libraries)
+    if not reason:
+        return Arranged(recording=former)
     if locked or (obstacle := _obstacle(context)):
         why = "--locked keeps it" if locked else obstacle
         events.note(f"the recording {path} does not hold ({reason}), and {why}")
         return Arranged(recording=former, settled=not locked)
     if former is not None:
-        events.warn(f"{path} is stale ({reason}): recording anew")
+        events.warn(f"{path} is stale ({reason}): recording again")
     events.step("running the workloads, to arrange what they touch")
     with cache.scratch() as scratch:
         recording, outcomes = record(
@@ -80,16 +75,34 @@ def current_recording(
             scratch=scratch,
             provided=provided() if _uses_provided(context) else None,
             operators_of=lambda probes: run_operators(payload, context, probes),
+            warn=events.warn,
         )
+    settled = _all_answered(outcomes, recipe, events)
+    if settled:
+        _write(recording, path, events)
+    return Arranged(recording=recording, settled=settled)
+
+
+def _stale_reason(
+    former: Recording | None, payload: Payload, context: PassContext, libraries: Mapping[str, str]
+) -> str:
+    """Why a recording does not hold for what is about to be paged; empty where it does."""
+    if former is None:
+        return "there is none"
+    key = workloads_key(context.recipe, context.function, payload)
+    return former.stale_reason(key, libraries, operators=context.recipe.mxnet.records)
+
+
+def _all_answered(outcomes: Sequence[Outcome], recipe: Recipe, events: Events) -> bool:
+    """Whether no workload failed; warns of each that did."""
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
+        hint = network_hint(recipe, outcome.error)
         events.warn(
             f"workload {outcome.name}: {outcome.error} (this build arranges what it touched until "
-            "then; the next one tries again)"
+            f"then; the next one tries again). {hint}".strip()
         )
-    if not failed:
-        _write(recording, path, events)
-    return Arranged(recording=recording, settled=not failed)
+    return not failed
 
 
 def _write(recording: Recording, path: Path, events: Events) -> None:

@@ -13,26 +13,34 @@ from pathlib import Path
 
 from layerpack import process
 from layerpack.cache import Cache
+from layerpack.child_variables import processor_variables
+from layerpack.downloads import UnfitError, receive
 from layerpack.errors import BuildToolError, RecipeError, ResolveError
+from layerpack.function_package import asset_files, folder_mistakes
 from layerpack.interpreters import interpreter_version, require_interpreter
 from layerpack.payload import ASSETS, FileEntry, Payload, entries_of
-from layerpack.recipe import Asset, Recipe
+from layerpack.recipe import Recipe
+from layerpack.recipe_sections import Asset
 from layerpack.units import (
-    folder_aside,
+    is_sealed,
+    kept_by_content,
     key_of,
     odd_path,
     python_files,
+    sealed_folder,
     sha256_bytes,
     sha256_file,
-    sorted_walk,
+    tree_hash,
+    without_users,
 )
 
-_DONE = "done"
+# Part of the cache's key: another number means that a script may write other bytes.
+_VERSION = 2
 _OUTPUT = (
     "It gets the folder as its second argument, and leaves plain files with UTF-8 names there."
 )
-_CHUNK = 1 << 20
-_TIMEOUT_SECONDS = 60
+#: Seconds without a byte.
+_SILENCE_SECONDS = 60
 
 # Runs a prepare script as the runtime would: only the payload's distributions and the standard
 # library on sys.path (the interpreter's own site-packages would hide what the payload lacks), and
@@ -108,7 +116,10 @@ def make_asset(asset: Asset, context: AssetContext) -> AssetRecord:
         name = _file_name(asset)
         entries = [FileEntry.of(folder, f"{prefix}/{name}", distribution)]
     else:
-        entries = entries_of(folder, prefix, distribution)
+        paths = None
+        if asset.file is not None and asset.prepare is None:
+            paths = asset_files(context.recipe, asset, secrets=False).files
+        entries = entries_of(folder, prefix, distribution, paths)
     return AssetRecord(name=asset.name, origin=origin, sha256=digest, entries=tuple(entries))
 
 
@@ -119,19 +130,26 @@ def _source(asset: Asset, context: AssetContext) -> tuple[Path | None, str, str]
     if asset.file is not None:
         path = context.recipe.folder / asset.file
         if path.is_file():
-            return path, asset.file, sha256_file(path)
+            return path, context.recipe.recorded(asset.file), sha256_file(path)
         if path.is_dir():
+            if asset.prepare is None:
+                found = asset_files(context.recipe, asset)
+                for mistake in folder_mistakes(
+                    context.recipe, f"assets.{asset.name}.file", path, found
+                ):
+                    raise mistake
+                return path, context.recipe.recorded(asset.file), tree_hash(path, found.files)
             if odd := odd_path(path):
                 raise RecipeError(
                     f"{context.recipe.path}: assets.{asset.name}.file: {path}: {odd}",
                     "A layer holds files and folders with UTF-8 names.",
                 )
-            return path, asset.file, _folder_hash(path)
+            return path, context.recipe.recorded(asset.file), tree_hash(path)
         raise RecipeError(f"{context.recipe.path}: assets.{asset.name}.file: {path} does not exist")
     if asset.url is not None and asset.sha256 is not None:
         file = _download(asset, asset.url, asset.sha256, context)
         return file, _shown(asset.url), asset.sha256
-    return None, asset.prepare or "", sha256_bytes(b"")
+    return None, context.recipe.recorded(asset.prepare or ""), sha256_bytes(b"")
 
 
 def _file_name(asset: Asset) -> str:
@@ -139,17 +157,13 @@ def _file_name(asset: Asset) -> str:
 
 
 def _shown(url: str) -> str:
-    """A URL without its query, which may hold a signature or a token."""
-    return urllib.parse.urlsplit(url)._replace(query="", fragment="").geturl()
-
-
-def _folder_hash(folder: Path) -> str:
-    return key_of([(path.as_posix(), sha256_file(folder / path)) for path in sorted_walk(folder)])
+    """A URL without its query, which may hold a signature or a token, and without a password."""
+    return without_users(urllib.parse.urlsplit(url)._replace(query="", fragment="").geturl())
 
 
 def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Path:
-    kept = context.cache.folder("downloads") / sha256
-    if kept.is_file() and sha256_file(kept) == sha256:
+    downloads = context.cache.folder("downloads")
+    if (kept := kept_by_content(downloads, sha256)) is not None:
         return kept
     context.on_step(f"downloading the asset {asset.name}")
     where = f"{context.recipe.path}: assets.{asset.name}: {_shown(url)}"
@@ -157,14 +171,16 @@ def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Pat
         part = scratch / "part"
         try:
             with (
-                urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer,  # noqa: S310 (recipe.py admits https only)
+                urllib.request.urlopen(url, timeout=_SILENCE_SECONDS) as answer,  # noqa: S310 (recipe.py admits https only)
                 part.open("wb") as stream,
             ):
                 total = int(answer.headers.get("Content-Length") or 0)
-                while chunk := answer.read(_CHUNK):
-                    stream.write(chunk)
-                    context.progress(stream.tell(), max(total, stream.tell()))
-                size = stream.tell()
+                size = receive(answer, total, stream, context.progress)
+        except UnfitError as error:
+            raise ResolveError(
+                f"{where} {error}",
+                "Download it yourself, and name it with `file` instead of `url`.",
+            ) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise ResolveError(
@@ -178,8 +194,8 @@ def _download(asset: Asset, url: str, sha256: str, context: AssetContext) -> Pat
                 f"{where} has the hash sha256:{digest}, the recipe says {sha256}{told}",
                 "Look into the file before you change the recipe.",
             )
-        part.replace(kept)
-    return kept
+        part.replace(downloads / sha256)
+    return downloads / sha256
 
 
 def _prepared(asset: Asset, source: Path | None, digest: str, context: AssetContext) -> Path:
@@ -196,13 +212,16 @@ def _prepared(asset: Asset, source: Path | None, digest: str, context: AssetCont
         [(p.as_posix(), sha256_file(script.parent / p)) for p in python_files(script.parent)],
         context.payload_key,
         interpreter_version(interpreter),
+        _VERSION,
+        # OpenBLAS's results differ from processor to processor. Without these, a key is the same
+        # as before they were in it.
+        *([processor] if (processor := processor_variables()) else []),
     )
     home = context.cache.folder("assets") / key
-    if _is_whole(home):
+    if is_sealed(home):
         return home / "output"
-    shutil.rmtree(home, ignore_errors=True)
     context.on_step(f"preparing the asset {asset.name} ({asset.prepare})")
-    with context.cache.scratch() as scratch, folder_aside(home, _DONE) as aside:
+    with context.cache.scratch() as scratch, sealed_folder(home) as aside:
         folders = _Folders(
             source=scratch / "source", output=aside / "output", work=scratch / "work"
         )
@@ -218,16 +237,7 @@ def _prepared(asset: Asset, source: Path | None, digest: str, context: AssetCont
         opt = scratch / "opt"
         context.payload.materialise(opt)
         _run(script, interpreter, opt, opt / context.payload.site, folders)
-        (aside / _DONE).write_text(_folder_hash(folders.output), encoding="utf-8")
     return home / "output"
-
-
-def _is_whole(home: Path) -> bool:
-    """Whether a prepared asset lies there as it was made: a cache may lose any file."""
-    try:
-        return (home / _DONE).read_text(encoding="utf-8") == _folder_hash(home / "output")
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,9 +254,6 @@ def _run(script: Path, interpreter: Path, opt: Path, packages: Path, folders: _F
         # Not the user's home, caches or settings: the result must not depend on them.
         "HOME": str(folders.work),
         "LD_LIBRARY_PATH": f"{opt}/lib",
-        "PYTHONHASHSEED": "0",
-        "PYTHONPATH": "",
-        "PYTHONHOME": "",
     }
     result = process.run(
         [

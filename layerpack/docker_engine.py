@@ -28,6 +28,7 @@ from urllib3.exceptions import HTTPError
 from layerpack import data
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
+from layerpack.owners import Owner
 
 # What the SDK lets through where the connection breaks: its own reading of streams catches nothing.
 _BROKEN: tuple[type[Exception], ...] = (
@@ -53,13 +54,15 @@ _PATIENCE = 600
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
     """An engine that answered: the SDK's low-level client, where it listens, its version, and the
-    architecture that it runs on, as Go calls it (`amd64`)."""
+    architecture that it runs on, as Go calls it (`amd64`); and this process as the owner of its
+    containers."""
 
     api: Any
     address: str
     version: str
     api_version: str
     architecture: str
+    owner: Owner | None
 
     def is_native(self, profile: RuntimeProfile) -> bool:
         """Whether it runs a runtime's programs without emulation."""
@@ -93,6 +96,8 @@ class Engine:
     def close(self) -> None:
         """Close the connections to it."""
         self.api.close()
+        if self.owner is not None:
+            self.owner.close()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,8 +152,9 @@ def _context() -> tuple[str, str] | None:
     return str(context.Host), f"Docker's context '{context.Name}'"
 
 
-def connect() -> Engine:
-    """The engine, once it has told its version.
+def connect(owners: Path | None = None) -> Engine:
+    """The engine, once it has told its version. `owners` is a cache's folder of that name; without
+    it, no container is made.
 
     Raises BuildToolError where there is none, it may not be used, does not answer or is too old.
     """
@@ -183,6 +189,7 @@ def connect() -> Engine:
         version=str(version.get("Version", "")),
         api_version=api_version,
         architecture=str(version.get("Arch", "")),
+        owner=None if owners is None else Owner(owners, address),
     )
 
 
@@ -276,6 +283,12 @@ def image_reference(profile: RuntimeProfile) -> str:
     """AWS's own build image for the runtime and architecture."""
     template: str = data.load("docker.json")["image"]
     return template.format(runtime=profile.runtime, architecture=profile.architecture)
+
+
+def run_image(profile: RuntimeProfile) -> str:
+    """AWS's own image that functions run in."""
+    template: str = data.load("docker.json")["run_image"]
+    return template.format(python=profile.python)
 
 
 def platform_of(profile: RuntimeProfile) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from layerpack import process
+from layerpack.child_variables import tool_variables
 from layerpack.docker_engine import connect
 from layerpack.errors import BuildToolError
 from layerpack.interpreters import find_interpreter, interpreter_version
@@ -106,7 +107,7 @@ def _compilers() -> Iterator[Check]:
 
 
 def _uv() -> Check:
-    told = _first_line([sys.executable, "-m", "uv", "--version"])
+    told = _first_line([sys.executable, "-P", "-m", "uv", "--version"])
     found = told.startswith("uv ")
     return Check(
         name="uv",
@@ -118,7 +119,7 @@ def _uv() -> Check:
 
 def _first_line(command: list[str]) -> str:
     try:
-        result = process.run(command)
+        result = process.run(command, environment=tool_variables())
     except BuildToolError as error:
         return error.message
     return next(iter((result.output or result.errors).splitlines()), "")

@@ -14,8 +14,8 @@ from layerpack.builders.local import LocalBuilder
 from layerpack.builders.unpack import payload_of
 from layerpack.cache import Cache
 from layerpack.emulator.environment import Environment
-from layerpack.emulator.http_api import LARGEST_EVENT, HttpFront
-from layerpack.emulator.http_event import json_problem
+from layerpack.emulator.http_api import HttpFront
+from layerpack.emulator.http_guard import is_host
 from layerpack.emulator.pool import Pool
 from layerpack.emulator.processor import MB_A_PROCESSOR
 from layerpack.emulator.sandbox import Program, Settings
@@ -23,28 +23,34 @@ from layerpack.emulator.trees import unzip_build
 from layerpack.errors import UsageError
 from layerpack.events import Events
 from layerpack.isolation import Isolator, Wanted
-from layerpack.lambda_variables import variable_problem
-from layerpack.limits import RuntimeProfile
+from layerpack.lambda_variables import CREDENTIALS, variable_problem
+from layerpack.limits import RuntimeProfile, environment_problem, event_problem
 from layerpack.lock import parse_requirements
 from layerpack.manifest import Manifest
 from layerpack.payload import PYTHON
-from layerpack.units import folder_aside, key_of
+from layerpack.units import is_sealed, key_of, sealed_folder
 
 _PACKAGES: Final = "runtime_client.txt"
-_WHOLE: Final = f"{PYTHON}/awslambdaric/__init__.py"
 
 
 def profile_of(manifest: Manifest) -> RuntimeProfile:
-    """The runtime that a build is for."""
-    return RuntimeProfile.load(
-        manifest.runtime, "arm64" if manifest.architecture == "arm64" else "x86_64"
-    )
+    """The runtime that a build is for. Raises UsageError for one that this layerpack does not
+    know."""
+    try:
+        return RuntimeProfile.load(manifest.runtime, manifest.architecture)
+    except KeyError:
+        raise UsageError(
+            f"{manifest.name} was built for {manifest.runtime}, which this layerpack does not know",
+            "Build the recipe again, for a runtime of Lambda's.",
+        ) from None
 
 
-def isolator_of(manifest: Manifest, wanted: Wanted, image: str, events: Events) -> Isolator:
+def isolator_of(
+    manifest: Manifest, wanted: Wanted, image: str, events: Events, cache: Cache
+) -> Isolator:
     """What starts environments for a build's function; `image` is one that is asked for."""
     built_in = manifest.tools.get("image", "")
-    return Isolator(wanted, profile_of(manifest), events, image=image, built_in=built_in)
+    return Isolator(wanted, profile_of(manifest), events, cache, image=image, built_in=built_in)
 
 
 def program_of(folder: Path, manifest: Manifest, cache: Cache, events: Events) -> Program:
@@ -69,7 +75,7 @@ def runtime_folder(profile: RuntimeProfile, cache: Cache, events: Events) -> Pat
     """The folder that stands for /var/runtime: AWS's client, and what comes with it."""
     text = data.text(_PACKAGES)
     home = cache.folder("runtime") / key_of(text, profile.runtime, profile.machine)
-    if not (home / _WHOLE).exists():
+    if not is_sealed(home):
         events.step("downloading the runtime's own packages")
         pins = parse_requirements(
             text,
@@ -88,8 +94,8 @@ def runtime_folder(profile: RuntimeProfile, cache: Cache, events: Events) -> Pat
             on_output=events.output,
         )
         wheels = LocalBuilder().wheels(pins, context)
-        payload, _ = payload_of(wheels, cache, profile.runtime, events.progress)
-        with folder_aside(home, _WHOLE) as aside:
+        payload = payload_of(wheels, cache, profile.runtime, events.progress).payload
+        with sealed_folder(home) as aside:
             payload.materialise(aside)
     return home / PYTHON
 
@@ -100,19 +106,14 @@ def read_event(name: str) -> bytes:
     try:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"the event {name} cannot be read: {error.strerror}",
+            "Name a file with one JSON value, or - for standard input.",
+        ) from None
     problem = event_problem(content)
     if problem:
         raise UsageError(f"the event {name} {problem}", "An event is one JSON value, up to 6 MB.")
     return content
-
-
-def event_problem(content: bytes) -> str:
-    """Why Lambda would not take an event, as a clause; empty where it would."""
-    if len(content) > LARGEST_EVENT:
-        return f"has {len(content):,} bytes, and Lambda takes {LARGEST_EVENT:,}"
-    problem = json_problem(content)
-    return f"is not JSON: {problem}" if problem else ""
 
 
 def settings_of(
@@ -130,10 +131,18 @@ def settings_of(
     for text in variables:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UsageError(f"--env {text!r} is no NAME=VALUE")
-        if problem := variable_problem(name):
-            raise UsageError(f"--env {text!r}: {problem}", "Leave it out, or name it otherwise.")
+            raise UsageError(f"--env expects NAME=VALUE, got {name!r}")
+        # Reserved in a function's configuration, but a user may want real ones here.
+        if name not in CREDENTIALS and (problem := variable_problem(name)):
+            raise UsageError(
+                f"--env {name!r}: {problem}", "Remove the option or rename the variable."
+            )
         values[name] = value
+    configured = {name: value for name, value in values.items() if name not in CREDENTIALS}
+    if problem := environment_problem(configured):
+        raise UsageError(
+            f"--env, with function.environment: {problem}", "Give fewer or shorter variables."
+        )
     return Settings(
         memory_mb=memory_mb,
         timeout=timeout,
@@ -146,17 +155,30 @@ def settings_of(
 
 @contextmanager
 def open_front(
-    start: Callable[[], Environment], name: str, *, host: str, port: int, limit: int
+    start: Callable[[], Environment],
+    name: str,
+    *,
+    host: str,
+    port: int,
+    limit: int,
+    report: Callable[[str], None],
+    allowed: Sequence[str] = (),
 ) -> Iterator[HttpFront]:
     """The function called `name` behind HTTP, with up to `limit` environments that `start` starts;
-    the first one starts at once.
+    the first one starts at once. `allowed` are names that requests may give it beside `host`;
+    `report` gets a line on each request that fails for want of an environment.
 
-    Raises UsageError where nothing can listen there, and what `start` raises.
+    Raises UsageError where nothing can listen there or a name is none, and what `start` raises.
     """
-    pool = Pool(start, limit, start())
+    for one in allowed:
+        if not is_host(one):
+            raise UsageError(
+                f"--allow-host expects a host's name or address without a port, got {one!r}"
+            )
+    pool = Pool(start, limit, start(), report)
     try:
         try:
-            front = HttpFront(pool, name, host, port)
+            front = HttpFront(pool, name, host, port, report=report, allowed=allowed)
         except OSError as error:
             raise UsageError(
                 f"nothing can listen at {host}:{port}: {error.strerror or error}",

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Events:
-    """Who is told what: `step` a stage that starts, `progress(done, total)` how
-    far it is, `output` each line that a tool prints, `note` what may interest, `say` a choice that
-    was made, `warn` what the user should know."""
+    """Sinks for progress and messages: `step` gets a stage that starts, `progress(done, total)` its
+    progress, `output` each line that a tool prints, `note` details, `say` a choice that was made,
+    `warn` warnings."""
 
     step: Callable[[str], None] = field(default=lambda text: None)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)

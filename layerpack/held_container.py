@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,14 +27,12 @@ from layerpack.docker_engine import (
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 
-#: Marks our containers: `docker ps --filter label=layerpack`.
+#: Marks our containers, with their owner: `docker ps --filter label=layerpack`.
 LABEL: Final = "layerpack"
 #: A program that does nothing until its standard input ends.
 WAITING: Final = ("/bin/sh", "-c", "cat >/dev/null")
 #: A user who is not root; images need not know the number.
 USER: Final = 1000
-# Another layerpack needs far less from making a container to starting it; clocks may differ.
-_NEVER_STARTED_SECONDS: Final = 600.0
 
 #: A file's or folder's entry in a tar archive, and the file with its content.
 Member = tuple[tarfile.TarInfo, Path | None]
@@ -62,7 +59,8 @@ class HeldContainer:
         host: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        self._engine = engine
+        assert engine.owner is not None  # noqa: S101 (see connect)
+        self._owner = engine.owner
         self._api = engine.api
         self._is_native = engine.is_native(profile)
         self._doing = f"starting a container of {image.reference}"
@@ -76,7 +74,7 @@ class HeldContainer:
                 entrypoint=list(command),
                 stdin_open=True,
                 user=user,
-                labels={LABEL: ""},
+                labels={LABEL: self._owner.name},
                 platform=platform_of(profile),
                 # The proxies of Docker's configuration may hold secrets, and go to programs alone.
                 use_config_proxy=False,
@@ -97,17 +95,19 @@ class HeldContainer:
                 self.socket = self._api.attach_socket(self.id, params=streams)
                 self._api.start(self.id)
         except BaseException:
+            # One that the engine made without telling of it.
+            self._owner.leaves |= not self.id
             self.close()
             raise
 
     def _sweep(self) -> None:
         """Remove what a layerpack left that was killed between making a container and starting
         it: the engine removes only those that ran."""
-        left = self._api.containers(all=True, filters={"label": LABEL, "status": "created"})
-        for container in left:
-            if container["Created"] < time.time() - _NEVER_STARTED_SECONDS:
-                with suppress(*ENGINE_ERRORS):
-                    self._api.remove_container(container["Id"], v=True, force=True)
+        with self._owner.ended() as owners:
+            for container in self._api.containers(all=True, filters={"label": LABEL}):
+                if container["Labels"][LABEL] in owners:
+                    with suppress(*ENGINE_ERRORS):
+                        self._api.remove_container(container["Id"], v=True, force=True)
 
     def runs(self) -> bool:
         """Whether it has not ended; true where the engine does not tell."""
@@ -152,9 +152,13 @@ class HeldContainer:
         """Remove it, with its volumes and all that still runs in it; what `socket` carries ends."""
         identity, self.id = self.id, ""
         if identity:
-            # It may be gone already, and an engine that no longer answers removes it by itself.
-            with suppress(*ENGINE_ERRORS):
+            try:
                 self._api.remove_container(identity, v=True, force=True)
+            except NOT_FOUND:
+                pass
+            except ENGINE_ERRORS:
+                # Where it runs, an engine that no longer answers removes it by itself.
+                self._owner.leaves = True
 
     def close(self) -> None:
         """Remove it, and let go of its socket."""

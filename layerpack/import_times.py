@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _LINE: Final = re.compile(r"^import time:\s*(?P<own>\d+) \|\s*(?P<all>\d+) \| (?P<name> *\S+)\s*$")
+#: AWS's client, which imports the function.
+_CLIENT: Final = "awslambdaric"
 #: Of all the time; less is not worth a line.
 _LEAST_SHARE: Final = 0.02
 _DEEPEST: Final = 4
@@ -33,10 +35,12 @@ class _Node:
 
 
 def import_tree(text: str, module: str = "") -> tuple[ImportTime, ...]:
-    """The packages that took longest, each below the one that imported it first: all of them, or
-    those that `module` imports."""
+    """The packages that took longest, each below the one that imported it first.
+
+    What AWS's client imports before it imports the function's `module`, and of itself later, is
+    left out; so is a line of that module's own, which not all versions of Python print.
+    """
     waiting: dict[int, list[_Node]] = {}
-    roots: list[_Node] | None = None
     for line in text.splitlines():
         match = _LINE.match(line)
         if match is None:
@@ -44,13 +48,22 @@ def import_tree(text: str, module: str = "") -> tuple[ImportTime, ...]:
         name = match["name"].lstrip()
         depth = (len(match["name"]) - len(name)) // 2
         node = _Node(name.partition(".")[0], int(match["all"]), waiting.pop(depth + 1, []))
-        waiting.setdefault(depth, []).append(node)
-        if name == module:
-            roots = node.below
-    if roots is None:
-        roots = waiting.get(0, [])
+        if name == f"{_CLIENT}.__main__":
+            # The client is imported; what comes now is the function's.
+            waiting.clear()
+        elif depth == 0 and name == module:
+            waiting.setdefault(depth, []).extend(node.below)
+        elif depth > 0 or node.name != _CLIENT:
+            waiting.setdefault(depth, []).append(node)
+    roots = waiting.get(0, [])
     least = _LEAST_SHARE * sum(node.microseconds for node in roots)
     return tuple(_shown(roots, "", 0, max(least, 1.0)))
+
+
+def imported(text: str) -> frozenset[str]:
+    """The names of all modules that were imported."""
+    found = (_LINE.match(line) for line in text.splitlines())
+    return frozenset(match["name"].lstrip() for match in found if match)
 
 
 def _shown(nodes: list[_Node], parent: str, depth: int, least: float) -> list[ImportTime]:

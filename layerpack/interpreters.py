@@ -7,12 +7,22 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from layerpack import process
+from layerpack.child_variables import tool_variables
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
 
-_PROBE = "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name)"
+# A shim that finds itself on PATH starts itself for ever.
+_PATIENCE: Final = 20.0
+
+# The interpreter itself: what is on PATH may be a shim that asks the current folder which one to
+# start, and a virtual environment's has its packages.
+_PROBE = (
+    "import sys; print('%d.%d' % sys.version_info[:2], sys.implementation.name);"
+    " print(getattr(sys, '_base_executable', '') or sys.executable)"
+)
 
 
 def find_interpreter(profile: RuntimeProfile) -> Path | None:
@@ -42,7 +52,7 @@ def interpreter_version(interpreter: Path) -> str:
 
 @cache
 def _find(python: str) -> Path | None:
-    return next((path for path in _candidates(python) if _answers(path, python)), None)
+    return next((path for one in _candidates(python) if (path := _behind(one, python))), None)
 
 
 def _candidates(python: str) -> Iterator[Path]:
@@ -57,8 +67,21 @@ def _candidates(python: str) -> Iterator[Path]:
             for version in sorted(versions.glob(f"{python}.*"), key=_patch, reverse=True):
                 yield version / "bin" / f"python{python}"
     # Last, as uv takes longest to answer.
-    arguments = [sys.executable, "-m", "uv", "python", "find", "--no-project", "--system", python]
-    found = process.run(arguments)
+    arguments = [
+        sys.executable,
+        "-P",
+        "-m",
+        "uv",
+        "python",
+        "find",
+        "--no-project",
+        "--system",
+        python,
+    ]
+    try:
+        found = process.run(arguments, environment=tool_variables(), seconds=_PATIENCE)
+    except BuildToolError:
+        return
     if found.returncode == 0:
         yield Path(found.output.strip())
 
@@ -69,12 +92,17 @@ def _patch(folder: Path) -> int:
     return int(patch) if patch.isdigit() else -1
 
 
-def _answers(path: Path, python: str) -> bool:
-    """Whether the file is such a CPython: a pyenv shim, say, exists and yet may not run."""
+def _behind(path: Path, python: str) -> Path | None:
+    """The CPython of that version that the file is or starts; None where it does not: a pyenv shim,
+    say, exists and yet may not run."""
     if not path.is_file() or not os.access(path, os.X_OK):
-        return False
+        return None
     try:
-        result = process.run([path, "-I", "-c", _PROBE])
+        result = process.run([path, "-I", "-c", _PROBE], seconds=_PATIENCE)
     except BuildToolError:
-        return False
-    return result.returncode == 0 and result.output.split() == [python, "cpython"]
+        return None
+    kind, _, found = result.output.strip().partition("\n")
+    if result.returncode != 0 or kind.split() != [python, "cpython"]:
+        return None
+    # A virtual environment guesses the name of its base, before Python 3.11.
+    return Path(found) if os.access(found, os.X_OK) else path

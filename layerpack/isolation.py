@@ -8,8 +8,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from layerpack import data
+from layerpack.cache import Cache
 from layerpack.emulator.environment import Environment
+from layerpack.emulator.host_system import System, this_system
 from layerpack.emulator.sandbox import (
     ISOLATIONS,
     CannotIsolateError,
@@ -27,14 +28,16 @@ from layerpack.limits import RuntimeProfile, this_machine
 if TYPE_CHECKING:
     from layerpack.docker_engine import Engine, Image
     from layerpack.emulator.docker import Carrier
+    from layerpack.emulator.image_system import ImageSystem
 
 #: What is asked for; `auto` takes the best that can be had.
 Wanted = Literal["auto", "docker", "namespaces", "bubblewrap", "process"]
 
 _NOT_IMITATED: Final = (
-    "no isolation: the function sees this machine's files and /dev/shm, may write to its own "
-    "folders, and runs as you, at other paths than on Lambda"
+    "no isolation: the function reaches the network, sees this machine's files, programs and "
+    "/dev/shm, may write to its own folders, and runs as you, at other paths than on Lambda"
 )
+_REQUESTED: Final = "process isolation was requested"
 _ADVICE: Final = (
     "`layerpack doctor` shows the engine; --image names another image, and --isolation namespaces "
     "does without."
@@ -47,7 +50,8 @@ class Isolator:
     """Starts environments for functions of a runtime, each in a sandbox of the same kind.
 
     `image` is one that is asked for, and so a container is; `built_in` is the one that the layers
-    were built in (both empty: none). Call `close` at the end.
+    were built in (both empty: none). With `must_cut`, a network that a function must not reach and
+    that cannot be cut is an error. The `cache` remembers the containers. Call `close` at the end.
     """
 
     def __init__(
@@ -55,32 +59,37 @@ class Isolator:
         wanted: Wanted,
         profile: RuntimeProfile,
         events: Events,
+        cache: Cache,
         *,
         image: str = "",
         built_in: str = "",
+        must_cut: bool = True,
     ) -> None:
         self._wanted: Wanted = "docker" if image and wanted == "auto" else wanted
         self._profile = profile
         self._events = events
+        self._cache = cache
         self._image_name = image or built_in
+        self._must_cut = must_cut
         self._chosen: Isolation | None = None
         self._engine: Engine | None = None
         self._image: Image | None = None
+        self._image_system: ImageSystem | None = None
         self._carriers: dict[Program, Carrier] = {}
         self._failed: BuildToolError | None = None
 
     @property
     def isolation(self) -> Isolation:
-        """The kind of sandbox; of any use once an environment was started."""
+        """Sandbox kind; valid after the first `environment()`."""
         return self._chosen or "process"
 
     def environment(
         self, program: Program, settings: Settings, log: Callable[[bytes], None]
     ) -> Environment:
-        """A new environment (see Environment), isolated as well as can be; what is not imitated is
-        warned of when the first one is started.
+        """A new environment (see Environment), isolated as well as can be; the first call
+        warns of the conditions that are not imitated.
 
-        Raises BuildToolError where what was asked for cannot be had or the Python is missing, and
+        Raises BuildToolError where the requested isolation or the Python is unavailable, and
         UsageError where this machine cannot run the runtime's programs.
         """
         if self._chosen is not None:
@@ -128,17 +137,28 @@ class Isolator:
         return ""
 
     def python(self) -> str:
-        """What names the Python that runs: the image, or the interpreter's version."""
+        """Identifier of the Python in use: the image's digest or the interpreter's version."""
         if self._chosen == "docker" and self._image is not None:
             return self._image.digest
         interpreter = find_interpreter(self._profile)
         return interpreter_version(interpreter) if interpreter else ""
+
+    @property
+    def system(self) -> System:
+        """What the functions run on: the image or this machine; valid as `isolation` is."""
+        if self._chosen == "docker" and self._image_system is not None:
+            return self._image_system.described
+        interpreter = require_interpreter(self._profile, "to run the function")
+        return this_system(interpreter, self._profile.runtime)
 
     def close(self) -> None:
         """Remove what an engine has of it."""
         for carrier in self._carriers.values():
             carrier.close()
         self._carriers.clear()
+        if self._image_system is not None:
+            self._image_system.close()
+            self._image_system = None
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -184,33 +204,39 @@ class Isolator:
     # Containers.
 
     def _carrier(self, program: Program) -> Carrier:
-        from layerpack.emulator.docker import Carrier  # noqa: PLC0415 (the SDK loads slowly)
+        # (The SDK loads slowly.)
+        from layerpack.emulator.docker import Carrier  # noqa: PLC0415
+        from layerpack.emulator.image_system import ImageSystem  # noqa: PLC0415
 
         if self._failed is not None:
             raise self._failed
         if program in self._carriers:
+            self._carriers[program] = self._carriers.pop(program)
             return self._carriers[program]
         try:
             engine, image = self._connected()
+            if self._image_system is None:
+                self._events.step("looking at the image's system")
+                self._image_system = ImageSystem(engine, image, self._profile)
             if len(self._carriers) == _CARRIERS:
-                # The oldest but one: the first tree is what all others are held against.
-                self._carriers.pop(list(self._carriers)[1]).close()
+                # The one that was used least recently.
+                self._carriers.pop(next(iter(self._carriers))).close()
             self._events.step("copying the function into a container")
-            self._carriers[program] = Carrier(engine, image, self._profile, program)
+            self._carriers[program] = Carrier(self._image_system, program)
+        except CannotIsolateError:
+            raise
         except BuildToolError as error:
             # What an engine's errors advise is for builds.
             raise BuildToolError(error.message, _ADVICE) from None
         return self._carriers[program]
 
     def _connected(self) -> tuple[Engine, Image]:
-        from layerpack.docker_engine import connect, need_image  # noqa: PLC0415
+        from layerpack.docker_engine import connect, need_image, run_image  # noqa: PLC0415
 
         if self._engine is None:
-            self._engine = connect()
+            self._engine = connect(self._cache.folder("owners"))
         if self._image is None:
-            name = self._image_name or data.load("docker.json")["run_image"].format(
-                python=self._profile.python
-            )
+            name = self._image_name or run_image(self._profile)
             self._image = need_image(
                 self._engine, name, self._profile, self._events.step, self._events.progress
             )
@@ -228,19 +254,19 @@ class Isolator:
     # What cannot be had.
 
     def _tell(self, why: list[str], settings: Settings, environment: Environment) -> None:
-        """Warn of what is not imitated. Raises BuildToolError where that was asked for."""
+        """Warn of missing isolation. Raises BuildToolError where it cannot cut the network."""
         reasons = "; ".join(why)
         if self._chosen != "process":
             if reasons and self._image_name:
                 self._events.warn(f"the function does not run in its image ({reasons})")
             return
-        if not settings.network:
+        if self._must_cut and not settings.network:
             environment.close()
             raise BuildToolError(
-                f"the function cannot be cut off the network ({reasons or 'as asked for'})",
+                f"the function cannot be cut off the network ({reasons or _REQUESTED})",
                 "Leave --no-network out.",
             )
-        self._events.warn(f"{_NOT_IMITATED} ({reasons or 'as asked for'})")
+        self._events.warn(f"{_NOT_IMITATED} ({reasons or _REQUESTED})")
 
     def _refusal(self, why: list[str]) -> LayerpackError:
         reasons = "; ".join(why)

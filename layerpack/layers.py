@@ -2,14 +2,15 @@
 
 A distribution, or an asset, is a group and stays together unless it is too large for one layer.
 The plan is stable: heavy groups do not share a layer with the many small ones, so that a new
-version of a small distribution leaves the large zips, and their uploads, as they are; and sizes
-count in coarse steps, so that a small change of size reorders nothing.
+version of a small distribution leaves the large zips, and their uploads, as they are; sizes count
+in coarse steps, so that a small change of size reorders nothing; and what may lie anywhere goes
+with the small ones, or to the first layer by name that has room.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from layerpack.errors import LimitError
@@ -80,20 +81,27 @@ def plan_layers(
     name: str,
     at_most: int,
     zip_bytes: int | None,
+    zip_files: int,
+    anywhere: Container[str] = (),
 ) -> LayerPlan:
-    """Distribute groups over at most `at_most` layers, each zip under `zip_bytes` where possible.
+    """Distribute groups over at most `at_most` layers, each zip under `zip_bytes` and with at most
+    `zip_files` files where possible.
 
-    `name` begins every layer's name; `zip_bytes` None means that any size will do (S3). Raises
-    LimitError when `at_most` is below 1.
+    `name` begins every layer's name; `zip_bytes` None means that any size will do (S3). Groups that
+    `anywhere` names go where there is room: none of them is worth a layer. Raises LimitError when
+    `at_most` is below 1.
     """
     if at_most < 1:
         raise LimitError("at least one layer is needed")
-    room = int(zip_bytes * _MARGIN) if zip_bytes else None
-    parts = _split(groups, size, room) if room else list(groups)
-    bins = _distribute(parts, room, at_most)
+    room = _Room(bytes=int(zip_bytes * _MARGIN) if zip_bytes else math.inf, files=zip_files)
+    bins = _distribute(
+        _split([part for part in groups if part.name not in anywhere], size, room), room, at_most
+    )
+    for part in (part for part in groups if part.name in anywhere):
+        bins = _placed(part, bins, room, at_most)
     notes = []
     for one in bins:
-        if room and _zipped(one) > room:
+        if _zipped(one) > room.bytes:
             large = max(one, key=lambda part: part.zipped)
             notes.append(
                 f"the zip with {large.name} comes to {_zipped(one):,} bytes, over the "
@@ -102,8 +110,27 @@ def plan_layers(
     return LayerPlan(layers=_named(bins, name), notes=tuple(notes))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Room:
+    """The room in one zip."""
+
+    bytes: float
+    files: int
+
+    def fits(self, zipped: int, files: int) -> bool:
+        return zipped <= self.bytes and files <= self.files
+
+
+def _files(groups: Iterable[Group]) -> int:
+    return sum(len(part.entries) for part in groups)
+
+
 def _zipped(groups: Iterable[Group]) -> int:
     return sum(part.zipped for part in groups)
+
+
+def _is_heavy(part: Group, room: _Room) -> bool:
+    return part.zipped >= room.bytes * _HEAVY
 
 
 def _step(zipped: int) -> int:
@@ -115,26 +142,28 @@ def _ordered(groups: Iterable[Group]) -> list[Group]:
     return sorted(groups, key=lambda part: (-_step(part.zipped), part.is_asset, part.name))
 
 
-def _distribute(parts: Sequence[Group], room: int | None, at_most: int) -> list[list[Group]]:
+def _distribute(parts: Sequence[Group], room: _Room, at_most: int) -> list[list[Group]]:
     """The first of these that needs no more layers than allowed: heavy, small and assets apart;
     heavy and small together; all together; and at last as even as can be, whatever the size."""
-    if room is None:
-        return _even(parts, 1)
-    heavy = [part for part in parts if part.zipped >= room * _HEAVY]
-    small = [part for part in parts if part.zipped < room * _HEAVY]
+    heavy = [part for part in parts if _is_heavy(part, room)]
+    small = [part for part in parts if not _is_heavy(part, room)]
     models = [part for part in heavy if part.is_asset]
     libraries = [part for part in heavy if not part.is_asset]
     for sets in ([libraries, small, models], [libraries + small, models], [list(parts)]):
         bins = [one for some in sets for one in _first_fit(some, room)]
         if len(bins) <= at_most:
             return bins
-    return _even(parts, at_most)
+    return _even(parts, at_most, room)
 
 
-def _first_fit(parts: Iterable[Group], room: int) -> list[list[Group]]:
+def _takes(one: Sequence[Group], part: Group, room: _Room) -> bool:
+    return room.fits(_zipped(one) + part.zipped, _files(one) + len(part.entries))
+
+
+def _first_fit(parts: Iterable[Group], room: _Room) -> list[list[Group]]:
     bins: list[list[Group]] = []
     for part in _ordered(parts):
-        fitting = next((one for one in bins if _zipped(one) + part.zipped <= room), None)
+        fitting = next((one for one in bins if _takes(one, part, room)), None)
         if fitting is None:
             bins.append([part])
         else:
@@ -142,36 +171,56 @@ def _first_fit(parts: Iterable[Group], room: int) -> list[list[Group]]:
     return bins
 
 
-def _even(parts: Iterable[Group], count: int) -> list[list[Group]]:
+def _even(parts: Iterable[Group], count: int, room: _Room) -> list[list[Group]]:
+    """As even by bytes as can be; a zip's number of files, unlike its size, cannot be exceeded."""
     bins: list[list[Group]] = [[] for _ in range(count)]
     for part in sorted(parts, key=lambda part: (-part.zipped, part.name)):
-        min(bins, key=_zipped).append(part)
+        fitting = [one for one in bins if _files(one) + len(part.entries) <= room.files]
+        min(fitting or bins, key=_zipped).append(part)
     return [one for one in bins if one]
 
 
-def _split(groups: Iterable[Group], size: Callable[[FileEntry], int], room: int) -> list[Group]:
+def _placed(part: Group, bins: list[list[Group]], room: _Room, at_most: int) -> list[list[Group]]:
+    """The bins with one more group, in one that takes it: with the small ones, whose zip changes
+    anyway, else in the first by name. By size it would move between large zips."""
+    fitting = [one for one in bins if _takes(one, part, room)]
+    if not fitting and len(bins) < at_most:
+        return [*bins, [part]]
+    enough = [one for one in bins if _files(one) + len(part.entries) <= room.files]
+    chosen = min(
+        fitting or enough or bins,
+        key=lambda one: (any(_is_heavy(other, room) for other in one), _ordered(one)[0].name),
+    )
+    return [[*one, part] if one is chosen else one for one in bins]
+
+
+def _split(groups: Iterable[Group], size: Callable[[FileEntry], int], room: _Room) -> list[Group]:
     """Cut what is too large for one zip into parts, by files."""
     parts: list[Group] = []
     for whole in groups:
-        if whole.zipped <= room:
+        if room.fits(whole.zipped, len(whole.entries)):
             parts.append(whole)
             continue
-        bins: list[tuple[int, list[FileEntry]]] = []
+        bins: list[list[FileEntry]] = []
+        used: list[int] = []
         order = sorted(whole.entries, key=lambda entry: (-_step(size(entry)), entry.path))
         for entry in order:
             need = size(entry)
-            index = next((i for i, (used, _) in enumerate(bins) if used + need <= room), None)
+            index = next(
+                (i for i, one in enumerate(bins) if room.fits(used[i] + need, len(one) + 1)), None
+            )
             if index is None:
-                bins.append((need, [entry]))
+                bins.append([entry])
+                used.append(need)
             else:
-                used, files = bins[index]
-                bins[index] = (used + need, [*files, entry])
-        for number, (used, files) in enumerate(bins, start=1):
+                bins[index].append(entry)
+                used[index] += need
+        for number, (zipped, files) in enumerate(zip(used, bins, strict=True), start=1):
             parts.append(
                 Group(
                     name=whole.name if number == 1 else f"{whole.name}-{number}",
                     entries=tuple(files),
-                    zipped=used,
+                    zipped=zipped,
                     is_asset=whole.is_asset,
                 )
             )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Final, Literal, NoReturn
 
 from layerpack import data
 
@@ -16,18 +18,29 @@ Architecture = Literal["x86_64", "arm64"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 
+#: What a function gets unless told otherwise, in MB: the size that brings a whole processor.
+MEMORY_MB: Final = 1769
+#: The most that a function can have, in MB.
+LARGEST_MEMORY_MB: Final = 10240
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LambdaLimits:
     """Lambda's quotas, in bytes (data/limits.json).
 
     `unzipped_bytes` is for function and layers together and must stay strictly above what is
-    deployed; `function_budget_bytes` is layerpack's own budget for the function's code.
+    deployed; `function_budget_bytes` is layerpack's own budget for the function's code;
+    `environment_bytes` is for all variables of a function together; `event_bytes` and
+    `asynchronous_event_bytes` are for an invocation's event.
     """
 
     unzipped_bytes: int
     layers: int
     direct_upload_zip_bytes: int
     function_budget_bytes: int
+    environment_bytes: int
+    event_bytes: int
+    asynchronous_event_bytes: int
 
     @classmethod
     def load(cls) -> LambdaLimits:
@@ -117,6 +130,39 @@ def this_machine() -> str:
     machine = platform.machine().lower()
     name = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
     return name if sys.platform == "linux" else f"{name} ({platform.system()})"
+
+
+def event_problem(content: bytes) -> str:
+    """Why Lambda does not take an event, as a clause; empty if it does."""
+    most = LambdaLimits.load().event_bytes
+    if len(content) > most:
+        return f"has {len(content):,} bytes, and Lambda takes {most:,}"
+    problem = json_problem(content)
+    return f"is not JSON: {problem}" if problem else ""
+
+
+def environment_problem(variables: Mapping[str, str]) -> str:
+    """Why Lambda does not take a function's variables together, as a clause; empty if it does."""
+    most = LambdaLimits.load().environment_bytes
+    text = json.dumps(dict(variables), ensure_ascii=False, separators=(",", ":"))
+    taken = len(text.encode())
+    if taken <= most:
+        return ""
+    return f"all variables together have {taken:,} bytes as JSON, and Lambda takes {most:,}"
+
+
+def json_problem(text: bytes) -> str:
+    """Why a text is not JSON in UTF-8 (NaN and Infinity, which Python reads, are not); empty if it
+    is."""
+    try:
+        json.loads(text.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON value")
 
 
 def runtimes() -> tuple[str, ...]:

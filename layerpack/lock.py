@@ -2,7 +2,7 @@
 
 `pip install --require-hashes -r bert.lock` accepts it. Comment lines at its head say for which
 runtime and architecture it holds and from what it was made (`digest`), and pin the wheels that
-assets are taken from.
+assets and system libraries are taken from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,6 +20,10 @@ from layerpack.errors import ResolveError
 from layerpack.recipe import Recipe
 from layerpack.units import key_of, sha256_bytes, write_text
 
+_HINT: Final = (
+    "Remove it, and `layerpack lock` writes it anew. If another tool made it, give the recipe's "
+    "file another name."
+)
 _FORMAT = 1
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _HEADER = re.compile(r"^# (?P<key>[a-z-]+): (?P<value>.*)$")
@@ -72,14 +77,15 @@ class Lock:
 
         `resolver` is its name where it is not the recipe's, `image` where it ran in one.
         """
-        wheels = [asset.wheel for asset in recipe.assets if asset.wheel]
         return cls(
             runtime=recipe.runtime,
             architecture=recipe.architecture,
             resolver=resolver or recipe.resolve.tool,
             digest=resolving_digest(recipe),
             requirements=parse_requirements(body),
-            assets=tuple(_asset_pin(*pair) for pair in zip(wheels, asset_bodies, strict=True)),
+            assets=tuple(
+                _asset_pin(*pair) for pair in zip(recipe.extra_wheels, asset_bodies, strict=True)
+            ),
             body=body,
             image=image,
         )
@@ -91,11 +97,20 @@ class Lock:
         Raises ResolveError for a file that is no lock of this format: it is not ours to replace.
         """
         try:
+            # A pipe would be waited for.
+            if path.exists() and not path.is_file():
+                raise ResolveError(f"{path} is in the way: it is not a file", _HINT)
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ResolveError(f"{path} cannot be read: {error}") from None
+        except UnicodeDecodeError as error:
+            raise ResolveError(f"{path} is in the way: it is not text: {error}", _HINT) from None
+        except OSError as error:
+            raise ResolveError(
+                f"{path} cannot be read: {error.strerror}", "Check its permissions."
+            ) from None
+        if not text.strip():
+            raise ResolveError(f"{path} is in the way: it is empty", _HINT)
         header: dict[str, str] = {}
         assets = []
         lines = text.splitlines(keepends=True)
@@ -119,7 +134,9 @@ class Lock:
                     if found
                     else "it is not a lock that layerpack made"
                 ),
-                "Remove or rename it, or give the recipe another name.",
+                "Use a newer layerpack."
+                if found
+                else "A lock has the name of its recipe's file: give the recipe's file another.",
             )
         body = "".join(lines[end:]).lstrip("\n")
         try:
@@ -163,6 +180,33 @@ class Lock:
         return key_of([pin.line for pin in (*self.requirements, *self.assets)])
 
     @property
+    def edit(self) -> str:
+        """How it was edited by hand, so that no hash in it can be relied on; empty where it was
+        not: its pins are not those that were written, or it has options, as layerpack writes none.
+        """
+        if not self.recorded:
+            return ""
+        words = (word for line in _lines(self.body) for word in line.split())
+        # `-iURL` may hold a password.
+        options = dict.fromkeys(
+            word.partition("=")[0] if word.startswith("--") else word[:2]
+            for word in words
+            if word.startswith("-") and not word.startswith("--hash=")
+        )
+        if options:
+            named = "indexes are named in the recipe, by 'resolve'"
+            return f"{', '.join(options)} was added by hand; {named}"
+        return "" if self.recorded == self.content else "its pins were edited by hand"
+
+    @property
+    def preferences(self) -> str:
+        """What a resolver is to hold to where it can: the body, or the versions alone where hashes
+        may belong to others."""
+        if not self.edit:
+            return self.body
+        return "".join(f"{pin.name}=={pin.version}\n" for pin in self.requirements)
+
+    @property
     def sha256(self) -> str:
         """The SHA-256 of the whole file."""
         return sha256_bytes(self.text.encode())
@@ -178,8 +222,8 @@ class Lock:
                 f"it was made for {self.runtime} on {self.architecture}, "
                 f"the recipe is for {recipe.runtime} on {recipe.architecture}"
             )
-        if self.recorded and self.recorded != self.content:
-            return "its pins were changed since it was made"
+        if self.edit:
+            return self.edit
         if self.digest != resolving_digest(recipe):
             return "the recipe's requirements changed since it was made"
         return ""
@@ -193,9 +237,11 @@ def resolving_digest(recipe: Recipe) -> str:
         recipe.architecture,
         sorted(str(Requirement(text)) for text in recipe.requirements),
         sorted(recipe.build.from_source),
-        # In order: the lock lists the assets' pins as the recipe lists the assets.
-        [asset.wheel for asset in recipe.assets if asset.wheel],
-        recipe.resolve.model_dump(mode="json"),
+        # In order: the lock lists their pins as the recipe lists them.
+        list(recipe.extra_wheels),
+        recipe.resolve.digest_part,
+        # Metadata of a source distribution may depend on them; younger than the first locks.
+        *([sorted(recipe.build.environment.items())] if recipe.build.environment else []),
     )
 
 
@@ -213,11 +259,9 @@ def parse_requirements(
     With an `environment` (variables of PEP 508), those whose markers do not hold there are left
     out. Raises ValueError for a line that is no pin or has no hash.
     """
-    joined = re.sub(r"\\\n\s*", " ", body)
     pins = []
-    for raw in joined.splitlines():
-        line = raw.split(" #")[0].strip()
-        if not line or line.startswith(("#", "--")):
+    for line in _lines(body):
+        if line.startswith("-"):
             continue
         requirement = Requirement(line.split(" --hash")[0].strip())
         if environment and requirement.marker and not requirement.marker.evaluate(environment):
@@ -234,3 +278,10 @@ def parse_requirements(
             )
         )
     return tuple(sorted(pins, key=lambda pin: pin.name))
+
+
+def _lines(body: str) -> list[str]:
+    """The lines of a requirements text, without comments; continued ones are joined."""
+    joined = re.sub(r"\\\n\s*", " ", body)
+    lines = (raw.split(" #")[0].strip() for raw in joined.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

@@ -56,7 +56,7 @@ def current_lock(
     if lock is not None and not reason:
         return lock
     if lock is not None:
-        events.warn(f"{recipe.lock_path} is stale ({reason}): resolving anew")
+        events.warn(f"{recipe.lock_path} is stale ({reason}): resolving again")
     return update_lock(recipe, events, builder=builder)
 
 

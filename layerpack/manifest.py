@@ -6,13 +6,18 @@ Both are versioned; reading another version's file is an error that says what to
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from layerpack.errors import UsageError
+from layerpack.limits import Architecture
+from layerpack.saved import parsed
 from layerpack.units import write_text
+from layerpack.verified_record import check_verified
 
+_T = TypeVar("_T")
 SCHEMA_VERSION = 1
 #: That of `files.json`; 2 brought `paged`.
 INVENTORY_VERSION = 4
@@ -26,7 +31,8 @@ class DistributionRecord:
     """One distribution: bytes before any pass and as packed, and the file that it came from.
 
     `kind`: `wheel`, `source` (built here), `asset` or `system` (shared libraries);
-    `sha256` is that of `file` (a wheel's name, a source archive's, an asset's source).
+    `sha256` is that of `file` (a wheel's name, a source archive's, an asset's source); `required`:
+    whether the recipe's own requirements name it (a manifest of an older layerpack does not tell).
     """
 
     name: str
@@ -37,6 +43,7 @@ class DistributionRecord:
     naive_bytes: int
     packed_bytes: int
     layers: tuple[str, ...] = ()
+    required: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,9 +121,11 @@ class PagedRecord:
     """A library whose code is stored compressed within it, in bytes.
 
     `original_bytes`: before; `mapped_bytes`: still loaded as they are; `paged_bytes`: code that is
-    brought in when it is touched, which takes `compressed_bytes` in the file; `hot_pages`: pages of
-    it that a workload touched, which lie together. `dropped_bytes` of code were left out,
-    `dropped_variant_bytes` of them for processors' sake, and `parts` are what might be.
+    brought in when it is touched; `data_bytes`: read-only data that is decompressed when the
+    library is loaded; both take `compressed_bytes` in the file; `hot_pages`: pages
+    that a workload touched, which lie together in it or are loaded as they are. `dropped_bytes` of
+    code were left out, `dropped_variant_bytes` of them for processors' sake, and `parts` are what
+    might be.
     """
 
     original_bytes: int
@@ -126,6 +135,7 @@ class PagedRecord:
     hot_pages: int
     dropped_bytes: int = 0
     dropped_variant_bytes: int = 0
+    data_bytes: int = 0
     parts: tuple[PartRecord, ...] = ()
 
     def dropped_of(self, kind: Literal["operator", "variant"]) -> int:
@@ -169,7 +179,7 @@ class Manifest:
     name: str
     description: str
     runtime: str
-    architecture: str
+    architecture: Architecture
     lock_sha256: str
     layers: tuple[LayerRecord, ...]
     function: FunctionRecord | None
@@ -191,31 +201,14 @@ class Manifest:
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Read a `manifest.json`. Raises UsageError if it is absent, damaged or too new."""
-        value = _read_versioned(path, SCHEMA_VERSION)
+        manifest = _read(path, cls, SCHEMA_VERSION)
         try:
-            return cls(
-                **{
-                    **value,
-                    "layers": tuple(
-                        LayerRecord(**{**item, "distributions": tuple(item["distributions"])})
-                        for item in value["layers"]
-                    ),
-                    "function": FunctionRecord(**value["function"]) if value["function"] else None,
-                    "totals": Totals(**value["totals"]),
-                    "distributions": tuple(
-                        DistributionRecord(**{**item, "layers": tuple(item["layers"])})
-                        for item in value["distributions"]
-                    ),
-                    "system_libraries": tuple(
-                        SystemLibraryRecord(**item) for item in value["system_libraries"]
-                    ),
-                    "passes": tuple(PassRecord(**item) for item in value["passes"]),
-                    "limits": LimitsRecord(**value["limits"]),
-                    "notes": tuple(value["notes"]),
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise _damaged(path, str(error)) from None
+            check_verified(manifest.verified)
+        except ValueError as error:
+            raise _damaged(path, f"verified: {error}") from None
+        if not re.fullmatch(r"python\d+\.\d+", manifest.runtime):
+            raise _damaged(path, f"runtime: '{manifest.runtime}' is none")
+        return manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,34 +240,24 @@ class FileInventory:
     @classmethod
     def read(cls, path: Path) -> FileInventory:
         """Read a `files.json`. Raises UsageError if it is absent, damaged or of another version."""
-        value = _read_versioned(path, INVENTORY_VERSION)
-        try:
-            return cls(
-                files=tuple(FileRecord(**_with_paged(item)) for item in value["files"]),
-                remarks=tuple(RemarkRecord(**_with_paged(item)) for item in value["remarks"]),
-            )
-        except (KeyError, TypeError) as error:
-            raise _damaged(path, str(error)) from None
-
-
-def _with_paged(item: dict[str, Any]) -> dict[str, Any]:
-    """A record's fields, with the record within it made."""
-    paged = item["paged"]
-    if not paged:
-        return item
-    parts = tuple(
-        PartRecord(**{**part, "aliases": tuple(part["aliases"])}) for part in paged["parts"]
-    )
-    return {**item, "paged": PagedRecord(**{**paged, "parts": parts})}
+        return _read(path, cls, INVENTORY_VERSION)
 
 
 def _damaged(path: Path, detail: str) -> UsageError:
     return UsageError(f"{path} is damaged: {detail}", "Build the recipe again.")
 
 
-def _read_versioned(path: Path, version: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    schema_version: int | None = None
+
+
+def _read(path: Path, kind: type[_T], version: int) -> _T:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+        found = parsed(_Versioned, text).schema_version
+        if found == version:
+            return parsed(kind, text)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{path}: no such file",
@@ -282,10 +265,7 @@ def _read_versioned(path: Path, version: int) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from None
-    if not isinstance(value, dict) or value.get("schema_version") != version:
-        found = value.get("schema_version") if isinstance(value, dict) else None
-        raise UsageError(
-            f"{path} has schema version {found}, this layerpack reads {version}",
-            "Build the recipe again with this layerpack.",
-        )
-    return value
+    raise UsageError(
+        f"{path} has schema version {found}, this layerpack reads {version}",
+        "Build the recipe again with this layerpack.",
+    )

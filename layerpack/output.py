@@ -7,12 +7,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from layerpack import __version__
 from layerpack.answers import Answers
-from layerpack.archive import COMPRESSOR, Packed, compress_all, member_size, write_zip
+from layerpack.archive import COMPRESSOR, MEMBERS_MAX, Packed, compress_all, member_size, write_zip
 from layerpack.assets import AssetRecord
 from layerpack.builders.api import SystemLibrary, WheelFile
 from layerpack.cache import Cache
+from layerpack.function_package import Refusal, left_out_note
 from layerpack.layers import LayerPlan, PlannedLayer, group, licence_path, plan_layers
 from layerpack.limits import LambdaLimits
 from layerpack.lock import Lock
@@ -50,7 +54,8 @@ class Built:
     `system`: soname, library and SHA-256 of each that was bundled; `interpreter`: the version of
     the target's Python here, empty where there is none; `image`: what was built in, with its
     digest, empty for this machine; `naive`: the payload before any pass;
-    `licences`: each distribution's licence files.
+    `licences`: each distribution's licence files; `left_out`: what the function package lacks of
+    the function's folder.
     """
 
     recipe: Recipe
@@ -65,6 +70,7 @@ class Built:
     outcome: Outcome
     licences: Mapping[str, tuple[FileEntry, ...]]
     function: tuple[FileEntry, ...] | None
+    left_out: tuple[Refusal, ...] = ()
 
 
 def write_build(
@@ -89,6 +95,9 @@ def write_build(
         zip_bytes=built.limits.direct_upload_zip_bytes
         if built.recipe.layers.direct_upload
         else None,
+        # A layer's licences are one file more.
+        zip_files=MEMBERS_MAX - 1,
+        anywhere=[PAGER],
     )
     layers = []
     files = []
@@ -118,7 +127,10 @@ def write_build(
     manifest.write(folder / "manifest.json")
     inventory = FileInventory(
         files=tuple(sorted(files, key=lambda file: (file.layer, file.path))),
-        remarks=tuple(_remark(remark) for remark in built.outcome.remarks),
+        remarks=(
+            *map(_left_out, built.left_out),
+            *(_remark(remark) for remark in built.outcome.remarks),
+        ),
     )
     inventory.write(folder / "files.json")
     _write_page(folder, manifest, inventory)
@@ -194,6 +206,19 @@ def _file(
     )
 
 
+def _left_out(refusal: Refusal) -> RemarkRecord:
+    return RemarkRecord(
+        pass_name="function",  # noqa: S106 (no password)
+        action="remove",
+        path=refusal.path,
+        distribution="function",
+        reason=refusal.reason,
+        # What is not deployed is not read either.
+        bytes_before=0,
+        bytes_after=0,
+    )
+
+
 def _remark(remark: Remark) -> RemarkRecord:
     record = RemarkRecord(**{field.name: getattr(remark, field.name) for field in fields(remark)})
     # The file's own record has them.
@@ -240,7 +265,7 @@ def _manifest(
             "builder": "docker" if built.image else "local",
             "image": built.image,
         },
-        notes=plan.notes,
+        notes=(*plan.notes, *filter(None, [left_out_note(built.left_out)])),
     )
 
 
@@ -251,6 +276,8 @@ def _distributions(built: Built, plan: LayerPlan) -> tuple[DistributionRecord, .
     for layer in plan.layers:
         for entry in layer.entries:
             where.setdefault(entry.distribution, set()).add(layer.name)
+
+    required = {canonicalize_name(Requirement(text).name) for text in built.recipe.requirements}
 
     def record(
         name: str, kind: Kind, *, version: str = "", file: str = "", sha256: str = ""
@@ -264,6 +291,7 @@ def _distributions(built: Built, plan: LayerPlan) -> tuple[DistributionRecord, .
             naive_bytes=naive.get(name, 0),
             packed_bytes=packed.get(name, 0),
             layers=tuple(sorted(where.get(name, ()))),
+            required=name in required or kind not in ("wheel", "source"),
         )
 
     records = [

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from layerpack.errors import RecipeError
 from layerpack.payload import FileEntry, Payload
-from layerpack.recipe import Patch, Recipe
+from layerpack.recipe import Recipe
+from layerpack.recipe_sections import Patch
 from layerpack.units import keep_by_content
 
 
@@ -83,7 +84,7 @@ def _apply(payload: Payload, patch: Patch, where: str, cache: Path) -> list[Patc
         raise RecipeError(
             f"{where}: does not apply: '{patch.replace.pattern}' stands {total} times in "
             f"{len(chosen)} files, expected {expected}",
-            "Has the locked version changed? Mend or remove the patch.",
+            "Has the locked version changed? Fix or remove the patch.",
         )
     return changed
 

@@ -123,15 +123,35 @@ class Payload:
 
     def materialise(self, root: Path) -> None:
         """Copy every file below `root`, which then looks like /opt with all layers merged."""
+        _copy(self.entries, root)
+
+    def change_into(self, other: Payload, root: Path) -> None:
+        """Change the tree below `root`, which is this payload's, into that of another one."""
         for entry in self.entries:
-            target = root / entry.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(entry.source, target)
-            target.chmod(entry.mode)
+            if other.get(entry.path) != entry:
+                target = root / entry.path
+                target.unlink()
+                # An empty folder would be a namespace package.
+                for folder in target.relative_to(root).parents[:-1]:
+                    if any((root / folder).iterdir()):
+                        break
+                    (root / folder).rmdir()
+        _copy([entry for entry in other if self.get(entry.path) != entry], root)
 
 
-def entries_of(folder: Path, prefix: str, distribution: str) -> list[FileEntry]:
-    """Entries for every file below `folder`, at `prefix`/ in the layer."""
+def _copy(entries: Iterable[FileEntry], root: Path) -> None:
+    for entry in entries:
+        target = root / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(entry.source, target)
+        target.chmod(entry.mode)
+
+
+def entries_of(
+    folder: Path, prefix: str, distribution: str, paths: Iterable[Path] | None = None
+) -> list[FileEntry]:
+    """Entries for the files at `paths` below `folder` (None: every one), at `prefix`/ in the
+    layer."""
     return [
         FileEntry.of(
             folder / path,
@@ -139,7 +159,7 @@ def entries_of(folder: Path, prefix: str, distribution: str) -> list[FileEntry]:
             distribution,
             executable=bool((folder / path).stat().st_mode & 0o100),
         )
-        for path in sorted_walk(folder)
+        for path in (sorted_walk(folder) if paths is None else paths)
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass, field
+import os
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -13,21 +14,23 @@ from layerpack.build_folder import BuildFolder
 from layerpack.builders.api import Builder
 from layerpack.builders.choose import Wish, docker_need, open_builder
 from layerpack.cache import Cache
+from layerpack.cache_upkeep import prune, size_limit
 from layerpack.elf.windows import ZSTD
-from layerpack.errors import UsageError
+from layerpack.errors import UsageError, VerificationError
 from layerpack.events import Events
 from layerpack.inputs import build_key, function_entries
 from layerpack.interpreters import find_interpreter
 from layerpack.lock import Lock
 from layerpack.locking import current_lock, read_lock
 from layerpack.manifest import FileInventory, Manifest
-from layerpack.output import write_build, write_proof
-from layerpack.passes.registry import passes_for
+from layerpack.output import Built, write_build, write_proof
+from layerpack.passes.declared import declared
 from layerpack.payload import FileEntry
+from layerpack.plain_run import PlainRun, not_proven, open_plain_run
 from layerpack.recipe import Recipe
 from layerpack.stages import Stages
-from layerpack.units import key_of
-from layerpack.verification import Proof, ProofOptions, verify
+from layerpack.units import human_size, key_of
+from layerpack.verification import Proof, ProofOptions, unjudged, unproven, verify
 
 #: What the manifest of a build says that was not to be verified; the next one may be.
 _UNVERIFIED: Final = {"state": "not verified", "reason": "--no-verify"}
@@ -35,12 +38,14 @@ _UNVERIFIED: Final = {"state": "not verified", "reason": "--no-verify"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildOptions:
-    """What the user asked of a build; `output` is the build folder (default `build/<name>`)."""
+    """What the user asked of a build; `output` is the build folder (default `build/<name>`).
+    `required`: it fails where it cannot be verified."""
 
     cache: Cache
     output: Path | None = None
     locked: bool = False
     verify: bool = False
+    required: bool = False
     wish: Wish = field(default_factory=Wish)
 
 
@@ -66,12 +71,32 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     Raises LayerpackError; an earlier build, the lock and the cache are then as they were.
     """
     recipe = Recipe.load(recipe_path)
+    BuildFolder(output_folder(recipe, options)).check()
+    for other in recipe.namesakes if options.output is None else ():
+        events.warn(
+            f"{other} is named '{recipe.name}' too, and its build replaces this one in "
+            f"{output_folder(recipe, options)}: give one of them another name, or use --output"
+        )
+    if recipe.verify.required:
+        options = replace(options, required=True)
+    if options.required and not options.verify:
+        raise not_proven("--no-verify")
     function = function_entries(recipe)
     if recipe.profile.deprecated <= date.today():
         events.warn(f"AWS deprecated {recipe.runtime} on {recipe.profile.deprecated}")
-    options.cache.make()
-    with closing(open_builder(recipe, options.wish, options.cache, events)) as builder:
-        return _build(recipe, options, events, builder, function)
+    limit = size_limit()
+    with (
+        _opened(options.cache, events),
+        closing(open_builder(recipe, options.wish, options.cache, events)) as builder,
+    ):
+        result = _build(recipe, options, events, builder, function)
+    if not result.fresh and (removed := prune(options.cache, limit)) and removed.entries:
+        events.note(f"removed {human_size(removed.bytes)} that was unused longest from the cache")
+    return result
+
+
+def _opened(cache: Cache, events: Events) -> AbstractContextManager[None]:
+    return cache.opened(lambda: events.warn(f"waiting for the cache {cache.root}: it is pruned"))
 
 
 def _build(
@@ -88,7 +113,8 @@ def _build(
     with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):
         fresh = is_fresh(folder, recipe, lock, builder.image, unsettled=options.locked)
         if fresh and options.verify:
-            fresh = Manifest.read(folder.path / "manifest.json").verified != _UNVERIFIED
+            record = Manifest.read(folder.path / "manifest.json").verified
+            fresh = record != _UNVERIFIED and not (options.required and unproven(record))
         if not fresh:
             has_python = find_interpreter(recipe.profile) is not None
             run = Stages(
@@ -99,27 +125,67 @@ def _build(
                 events=events,
                 locked=options.locked,
             )
-            built = run.payload(function)
-            # The recording, on which the key depends, is one of the things just made.
-            key = _key(recipe, lock, builder.image, interpreter=has_python)
-            if not run.settled:
-                key = _unsettled(key)
-            events.step("compressing and writing the layers")
-            with folder.replacing(key) as aside:
-                try:
-                    notes = write_build(built, aside, options.cache, events.progress)
-                except DamagedError as error:
-                    # Whatever wrote into the cache, the next build shall not meet it again.
-                    options.cache.forget(error.path)
-                    raise
-                for text in notes:
-                    events.warn(text)
-                proof = Proof(record=_UNVERIFIED)
-                if options.verify:
-                    manifest = Manifest.read(aside / "manifest.json")
-                    proof = verify(aside, manifest, built, cache=options.cache, events=events)
-                write_proof(aside, proof.record, proof.answers)
+            prepared = run.prepared(function)
+            tried: AbstractContextManager[PlainRun | None] = nullcontext()
+            if options.verify:
+                tried = open_plain_run(
+                    *(recipe, prepared.naive, function),
+                    cache=options.cache,
+                    events=events,
+                    built_in=builder.image,
+                )
+            with tried as plain:
+                if plain is not None:
+                    # Before anything is packed, which takes long.
+                    plain.check(required=options.required)
+                run.proving = plain is not None and plain.judges
+                built = run.packed(prepared)
+                # The recording, on which the key depends, is one of the things just made.
+                key = _key(recipe, lock, builder.image, interpreter=has_python)
+                if not run.settled:
+                    key = _unsettled(key)
+                _write(
+                    built,
+                    folder,
+                    key,
+                    plain,
+                    options=options,
+                    events=events,
+                    doubt=run.doubt,
+                )
         return _result(folder, fresh=fresh)
+
+
+def _write(
+    built: Built,
+    folder: BuildFolder,
+    key: str,
+    plain: PlainRun | None,
+    *,
+    options: BuildOptions,
+    events: Events,
+    doubt: VerificationError | None,
+) -> None:
+    """Write the build, with its proof against the `plain` install (None: without a proof); `doubt`
+    is raised where that does not tell what the layers lack."""
+    events.step("compressing and writing the layers")
+    with folder.replacing(key) as aside:
+        try:
+            notes = write_build(built, aside, options.cache, events.progress)
+        except DamagedError as error:
+            # The next build must not read the damaged entry again.
+            options.cache.forget(error.path)
+            raise
+        for text in notes:
+            events.warn(text)
+        proof = Proof(record=_UNVERIFIED)
+        if plain is not None:
+            proof = verify(aside, Manifest.read(aside / "manifest.json"), built, plain)
+            if doubt is not None and unjudged(proof.record):
+                raise doubt
+            if options.required and (reason := unproven(proof.record)):
+                raise not_proven(reason)
+        write_proof(aside, proof.record, proof.answers)
 
 
 def prove(
@@ -135,31 +201,47 @@ def prove(
     function = function_entries(recipe)
     lock, reason = read_lock(recipe, locked=options.locked)
     folder = BuildFolder(output_folder(recipe, options))
-    options.cache.make()
+    again = (
+        f"layerpack build {recipe_path}{f' --output {options.output}' if options.output else ''}"
+    )
+    if not os.path.lexists(folder.path):
+        raise UsageError(f"{folder.path} is not there: {recipe_path} is not built", again)
+    if lacking := folder.lacking:
+        raise UsageError(
+            f"{folder.path} is not a build: it has no {lacking}",
+            f"Name a build's folder with --output. If this was one, remove it and run: {again}",
+        )
     image = folder.image()
-    with folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")):
+    with (
+        _opened(options.cache, events),
+        folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")),
+    ):
         if lock is None or reason or not is_fresh(folder, recipe, lock, image):
-            output = f" --output {options.output}" if options.output else ""
-            what = f"is not the build of {recipe_path} as it is now"
-            if not folder.path.is_dir():
-                what = f"is not there: {recipe_path} is not built"
-            raise UsageError(f"{folder.path} {what}", f"layerpack build {recipe_path}{output}")
+            raise UsageError(f"{folder.path} is not the build of {recipe_path} as it is now", again)
         wish = Wish(builder="local", doing="verifying")
         if image:
             why = "it was built there"
             wish = Wish(builder="docker", base_image=image, doing="verifying", why=why)
         with closing(open_builder(recipe, wish, options.cache, events)) as builder:
             stages = Stages(recipe, lock, builder, cache=options.cache, events=events, locked=True)
-            built = stages.payload(function)
+            prepared = stages.prepared(function)
+            built = stages.packed(prepared)
         manifest = Manifest.read(folder.path / "manifest.json")
-        proof = verify(
-            folder.path,
-            manifest,
-            built,
+        with open_plain_run(
+            *(recipe, built.naive, function),
             cache=options.cache,
             events=events,
-            options=proof_options,
-        )
+            wanted=proof_options.wanted,
+            image=proof_options.image,
+            built_in=built.image,
+        ) as plain:
+            proof = verify(
+                *(folder.path, manifest, built, plain),
+                memory=proof_options.memory,
+                timings=proof_options.timings,
+            )
+            if recipe.verify.required and (reason := unproven(proof.record)):
+                raise not_proven(reason)
         with folder.amending() as aside:
             write_proof(aside, proof.record, proof.answers)
         return _result(folder, fresh=True)
@@ -208,6 +290,7 @@ def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
     function = function_entries(recipe)
     lock, reason = read_lock(recipe, locked=options.locked)
     folder = BuildFolder(output_folder(recipe, options))
+    folder.check()
     image = folder.image()
     fresh = not reason and lock is not None and is_fresh(folder, recipe, lock, image)
     need = docker_need(recipe, options.wish)
@@ -225,6 +308,6 @@ def describe(recipe_path: Path, options: BuildOptions) -> dict[str, object]:
         "from_source": list(recipe.build.from_source),
         "patches": [patch.package for patch in recipe.patches],
         "assets": [asset.name for asset in recipe.assets],
-        "passes": [one.name for one in passes_for(recipe)],
+        "passes": [one.name for one, wanted in declared(recipe) if wanted],
         "function_bytes": sum(entry.size for entry in function or ()),
     }

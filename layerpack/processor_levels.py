@@ -83,6 +83,12 @@ def flags_in(cpuinfo: str) -> frozenset[str]:
     )
 
 
+def name_in(cpuinfo: str) -> str:
+    """The processor's name; empty where Linux does not tell (arm64)."""
+    lines = cpuinfo.splitlines()
+    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
+
+
 def flags_here() -> frozenset[str]:
     """What this machine's processor has."""
     return flags_in(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace"))

@@ -2,7 +2,7 @@
 
 A recording is an input of a build, as the lock is: two runs of one workload touch nearly, but not
 exactly, the same pages, and builds of the same input must give the same bytes. So `build` records
-once and writes `bert.pages` beside `bert.lock`; later builds read it, and it belongs into version
+once and writes `bert.pages` beside `bert.lock`; later builds read it, and it belongs in version
 control. Its pages can make a build's code faster to start, never wrong: one that is not in it is
 paged in like any other. Its operators decide what stays of MXNet (`mxnet.operators`), so that it is
 made anew where a model or a module has changed.
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from layerpack.errors import RecipeError
+from layerpack.saved import parsed
 from layerpack.units import write_text
 
 _VERSION: Final = 2
@@ -104,35 +105,49 @@ class Recording:
         Raises RecipeError for a file that is no recording: it was edited, or is another's.
         """
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_bytes()
+            if parsed(_Versioned, text).version != _VERSION:
+                return None
+            saved = parsed(_Saved, text)
+            libraries = {
+                digest: LibraryRecord(path=one.path, pages=tuple(_pages(one.pages)))
+                for digest, one in saved.libraries.items()
+            }
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise _broken(path, str(error)) from None
-        if isinstance(value, dict) and isinstance(value.get("version"), int):
-            if value["version"] != _VERSION:
-                return None
-            try:
-                return cls(
-                    key=str(value["key"]),
-                    libraries={
-                        str(digest): LibraryRecord(
-                            path=str(record["path"]), pages=tuple(_pages(record["pages"]))
-                        )
-                        for digest, record in value["libraries"].items()
-                    },
-                    imported=frozenset(
-                        f"{folder}/{name}.py"
-                        for folder, names in value["imported"].items()
-                        for name in names.split()
-                    ),
-                    operators=frozenset(value["operators"].split())
-                    if "operators" in value
-                    else None,
-                )
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
-                raise _broken(path, f"{type(error).__name__}: {error}") from None
-        raise _broken(path, "it has no version")
+        return cls(
+            key=saved.key,
+            libraries=libraries,
+            imported=frozenset(
+                f"{folder}/{name}.py"
+                for folder, names in saved.imported.items()
+                for name in names.split()
+            ),
+            operators=None if saved.operators is None else frozenset(saved.operators.split()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedLibrary:
+    path: str
+    pages: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """A recording as its file has it (see the format above)."""
+
+    key: str
+    libraries: dict[str, _SavedLibrary]
+    imported: dict[str, str]
+    operators: str | None = None
 
 
 def _block(rows: Iterable[str]) -> str:
@@ -144,7 +159,8 @@ def _block(rows: Iterable[str]) -> str:
 def _broken(path: Path, what: str) -> RecipeError:
     return RecipeError(
         f"{path} is not a recording of layerpack's: {what}",
-        "Remove it, and the next build records anew; or move it away, if it is a file of yours.",
+        "Restore a damaged file, or move it away: the next build records again. If another tool "
+        "wrote it, rename the recipe: a recording has the name of its recipe's file.",
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -14,16 +14,27 @@ from typing import Protocol
 from packaging.utils import canonicalize_name
 
 from layerpack import process
-from layerpack.errors import BuildToolError, ResolveError
+from layerpack.child_variables import building_variables, tool_variables
+from layerpack.errors import BuildToolError, LayerpackError, RecipeError, ResolveError
+from layerpack.indexes import pip_indexes, runner, uv_indexes
 from layerpack.interpreters import find_interpreter, require_interpreter
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import Lock
 from layerpack.recipe import Recipe
+from layerpack.runtime_lack import glibc_advice, glibc_lack, other_python
+from layerpack.source_lacks import lack_hint
 
 # The glibc versions that `uv pip compile --python-platform` knows, as manylinux tags (uv 0.9).
 _UV_GLIBC = (17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)
 
 
+# uv says this of a distribution whose wheels are all for other platforms.
+_NO_WHEELS = re.compile(
+    r"(?<!\S)([A-Za-z0-9][\w.-]*?)(?:[<>=!~]\S*)? (?:has|have) no (?:usable )?wheels"
+)
+_IN_DOCKER = (
+    "Before a build in Docker, which resolves with pip-tools, run `layerpack lock --builder local`."
+)
 _NETWORK = re.compile(
     r"Failed to fetch|error sending request|Max retries exceeded|NewConnectionError"
 )
@@ -34,17 +45,26 @@ _NO_VERSION = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What to resolve: requirements for a target, starting from `pins` (a former lock's body).
+    """What to resolve: requirements for a target, starting from `pins` (of a former lock).
 
     `upgrade` forgets every pin, `upgrade_packages` those of the named distributions.
     """
 
     name: str
     requirements: Sequence[str]
+    constraints: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    excludes: Sequence[str] = ()
     with_dependencies: bool = True
     pins: str = ""
     upgrade: bool = False
     upgrade_packages: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for the sources whose metadata is made."""
+
+
+class NoVersionsError(ResolveError):
+    """There is no solution."""
 
 
 class Resolver(Protocol):
@@ -64,9 +84,51 @@ class UvResolver:
     def resolve(self, request: Request, recipe: Recipe) -> str:
         """See Resolver."""
         profile = recipe.profile
+        try:
+            return self._resolve(request, recipe, profile, profile.glibc[1])
+        except NoVersionsError as error:
+            raise self._explained(error, request, recipe) from None
+
+    def _explained(
+        self, error: NoVersionsError, request: Request, recipe: Recipe
+    ) -> NoVersionsError:
+        """The error, and whether a newer glibc or another Python is all that the runtime lacks."""
+        profile = recipe.profile
+        who = ", ".join(dict.fromkeys(_NO_WHEELS.findall(error.message)))
+        newer = [minor for minor in _UV_GLIBC if minor > profile.glibc[1]]
+
+        def resolves(profile: RuntimeProfile, minor: int) -> bool:
+            try:
+                return bool(self._resolve(request, recipe, profile, minor))
+            except LayerpackError:
+                return False
+
+        def fits(other: RuntimeProfile) -> bool:
+            return resolves(other, _UV_GLIBC[-1])
+
+        def works(other: RuntimeProfile) -> bool:
+            return resolves(other, other.glibc[1])
+
+        if who and newer and fits(profile):
+            needed = next(minor for minor in newer if resolves(profile, minor))
+            lack = glibc_lack(who, needed, profile)
+            hint = glibc_advice(who, needed, profile, works)
+            return NoVersionsError(f"{error.message}\n{lack}", hint)
+        if who or "Python" in error.message:
+            whose = f"the wheels of {who}" if who else "the required versions"
+            if found := other_python(whose, profile, fits, works):
+                return NoVersionsError(f"{error.message}\n{found[0]}", found[1])
+        return error
+
+    def _resolve(
+        self, request: Request, recipe: Recipe, profile: RuntimeProfile, glibc_minor: int
+    ) -> str:
         options = [
-            *("--python-version", profile.python, "--python-platform", _uv_platform(profile)),
+            *("--python-version", profile.python),
+            *("--python-platform", _uv_platform(profile, glibc_minor)),
             *("--generate-hashes", "--no-header", "--quiet"),
+            # A user's uv.toml may ask for these, and the lock is not the place of indexes.
+            *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-build-options"),
             *recipe.index_options,
             *("--only-binary", ":all:"),
         ]
@@ -91,7 +153,8 @@ class UvResolver:
         if not request.with_dependencies:
             options += ["--no-deps"]
         options += _upgrade_options(request)
-        tool = process.Tool(command=(sys.executable, "-m", "uv", "pip", "compile"), run=process.run)
+        run = runner(uv_indexes, building_variables if recipe.build.from_source else tool_variables)
+        tool = process.Tool(command=(sys.executable, "-P", "-m", "uv", "pip", "compile"), run=run)
         return _compile(tool, options, request, "uv")
 
 
@@ -106,15 +169,22 @@ class PipToolsResolver:
 
     def resolve(self, request: Request, recipe: Recipe) -> str:
         """See Resolver."""
-        compiler = self._compiler or _pip_compile(recipe.profile)
+        if refused := [key for key in ("exclude", "override") if getattr(recipe.resolve, key)]:
+            raise RecipeError(
+                f"{recipe.path}: resolve.{refused[0]} needs uv; pip-tools has no such option",
+                f"Use `resolve: {{tool: uv}}` or remove the key. {_IN_DOCKER}",
+            )
         if recipe.resolve.exclude_newer:
             raise ResolveError(
                 "resolve.exclude-newer needs uv; pip-tools has no such option",
-                "Use `resolve: {tool: uv}` or remove the key; before a build in Docker, which "
-                "resolves with pip-tools, run `layerpack lock --builder local`.",
+                f"Use `resolve: {{tool: uv}}` or remove the key. {_IN_DOCKER}",
             )
+        compiler = self._compiler or _pip_compile(recipe)
         binary = ["--only-binary=:all:"]
         binary += [f"--no-binary={name}" for name in recipe.build.from_source]
+        if recipe.build.from_source and recipe.profile.python_version >= (3, 10):
+            # The pip that it would start for build requirements gets the index as an argument.
+            binary.append("--use-feature=inprocess-build-deps")
         if not request.with_dependencies:
             binary.append("--no-deps")
         options = [
@@ -128,13 +198,24 @@ class PipToolsResolver:
         return _compile(compiler, options, request, "pip-compile")
 
 
-def _pip_compile(profile: RuntimeProfile) -> process.Tool:
+def _pip_compile(recipe: Recipe) -> process.Tool:
     """pip-tools on this machine: uv makes its environment for the target's interpreter, once, in
     uv's own cache."""
-    interpreter = require_interpreter(profile, "to resolve with pip-tools")
-    tool = (sys.executable, "-m", "uv", "tool", "run", "--quiet", "--python", str(interpreter))
+    interpreter = require_interpreter(recipe.profile, "to resolve with pip-tools")
+    tool = (
+        sys.executable,
+        "-P",
+        "-m",
+        "uv",
+        "tool",
+        "run",
+        "--quiet",
+        "--python",
+        str(interpreter),
+    )
     pinned = ("--from", f"pip-tools=={version('pip-tools')}", "pip-compile")
-    return process.Tool(command=(*tool, *pinned), run=process.run)
+    run = runner(pip_indexes, building_variables if recipe.build.from_source else tool_variables)
+    return process.Tool(command=(*tool, *pinned), run=run)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +245,6 @@ def make_lock(
     """
     tool = "pip-tools" if inside else recipe.resolve.tool
     resolver = PipToolsResolver(inside.pip_compile) if inside else RESOLVERS[tool]
-    wheels = [asset.wheel for asset in recipe.assets if asset.wheel]
     known = {canonicalize_name(locked.name) for locked in former.requirements} if former else set()
     for name in upgrade_packages:
         if former is not None and canonicalize_name(name) not in known:
@@ -177,22 +257,26 @@ def make_lock(
         Request(
             name=recipe.name,
             requirements=recipe.requirements,
-            pins=former.body if former else "",
+            constraints=recipe.resolve.constraints,
+            overrides=recipe.resolve.override,
+            excludes=recipe.resolve.exclude,
+            environment=recipe.build.environment,
+            pins=former.preferences if former else "",
             upgrade=upgrade,
             upgrade_packages=upgrade_packages,
         ),
         recipe,
     )
     asset_bodies = []
-    for wheel in wheels:
-        on_step(f"resolving the asset {wheel}")
+    for wheel in recipe.extra_wheels:
+        on_step(f"resolving {wheel}")
         request = Request(name="asset", requirements=[wheel], with_dependencies=False)
         asset_bodies.append(resolver.resolve(request, recipe))
     try:
         image = inside.image if inside else ""
         return Lock.make(recipe, body, tuple(asset_bodies), resolver=tool, image=image)
     except (ValueError, StopIteration) as error:
-        raise ResolveError(f"{tool} gave what is no lock: {error}") from None
+        raise ResolveError(f"could not parse {tool}'s output as a lock file: {error}") from None
 
 
 def _compile(tool: process.Tool, options: list[str], request: Request, shown: str) -> str:
@@ -202,12 +286,21 @@ def _compile(tool: process.Tool, options: list[str], request: Request, shown: st
         source = folder / f"{request.name}.in"
         output = folder / f"{request.name}.txt"
         source.write_text("\n".join(request.requirements) + "\n", encoding="utf-8")
+        for option, lines in (
+            ("constraint", request.constraints),
+            ("override", request.overrides),
+            ("excludes", request.excludes),
+        ):
+            if lines:
+                listing = folder / f"{request.name}.{option}"
+                listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+                options = [*options, f"--{option}", listing.name]
         if request.pins:
             output.write_text(request.pins, encoding="utf-8")
         result = tool.run(
             [*tool.command, *options, "--output-file", output.name, source.name],
             folder=folder,
-            environment={"UV_CUSTOM_COMPILE_COMMAND": "layerpack lock", "NO_COLOR": "1"},
+            environment={**request.environment, "UV_CUSTOM_COMPILE_COMMAND": "layerpack lock"},
         )
         if result.returncode != 0:
             raise _failure(result, shown, request)
@@ -230,15 +323,17 @@ def _failure(result: process.Result, shown: str, request: Request) -> Exception:
             f"{shown} could not ask the index for: {asked}\n{told}",
             "Check the network and the index.",
         )
-    return ResolveError(
+    return NoVersionsError(
         f"{shown} found no versions for: {asked}\n{told}",
-        "Mend the recipe's requirements; what has no wheel may be allowed as source with "
-        "build.from-source.",
+        # Metadata of sources is made by their own builds.
+        lack_hint(text)
+        or "Change the recipe's requirements. Distributions without wheels may be built from "
+        "source with build.from-source.",
     )
 
 
-def _uv_platform(profile: RuntimeProfile) -> str:
-    minor = max(known for known in _UV_GLIBC if known <= profile.glibc[1])
+def _uv_platform(profile: RuntimeProfile, glibc_minor: int) -> str:
+    minor = max(known for known in _UV_GLIBC if known <= glibc_minor)
     tag = "manylinux2014" if minor == 17 else f"manylinux_2_{minor}"
     return f"{profile.machine}-{tag}"
 

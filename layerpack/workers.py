@@ -26,6 +26,10 @@ def in_processes(function: Callable[[T], None], items: Sequence[T]) -> Iterator[
     if not items:
         yield iter(())
         return
+    # Now, as it unblocks the signal after its own start.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     # Spawned: a fork would copy locks that other threads (the progress bar's) may hold.
     context = multiprocessing.get_context("spawn")
     count = min(os.cpu_count() or 1, len(items))
@@ -53,13 +57,11 @@ def in_processes(function: Callable[[T], None], items: Sequence[T]) -> Iterator[
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
     """Processes that start in here never see Ctrl-C, which each would answer by a traceback."""
-    # First, as it unblocks the signal after its own start.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

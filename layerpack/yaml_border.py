@@ -3,65 +3,92 @@
 from __future__ import annotations
 
 import difflib
-from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from layerpack.errors import RecipeError
+from layerpack.recipe_mistakes import Location, recipe_error
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-Location = tuple[str | int, ...]
 
 # Aliases multiply (nine of nine of nine ...): far above any recipe, soon reached by such a file.
 _MOST_VALUES = 100_000
+_MOST_CHARACTERS = 1_000_000
 
-# What pydantic calls by Python's names, in YAML's.
-_EXPECTED = {
-    "tuple_type": "expected a list",
-    "too_short": "expected at least one item",
-    "model_type": "expected a mapping",
+# By a part of what the YAML library says.
+_SYNTAX_HINTS = {
+    "'\\t'": "Use spaces, and no tabs.",
+    "scanning an alias": "Write text that begins with * in quotes.",
+    "undefined alias": "Write text that begins with * in quotes.",
+    "scanning an anchor": "Write text that begins with & in quotes.",
+    "that cannot start any token": "Write text that begins with such a character in quotes.",
+    "mapping values are not allowed": "Write text with ': ' in it in quotes.",
+    "another document": "One file holds one recipe.",
 }
-
-# YAML 1.1 reads `python: 3.10` as the number 3.1, and `no` as false: say so where it may matter.
-_QUOTE_HINT = "write it in quotes if it is meant as text"
 
 
 def read_model(model: type[ModelT], path: Path) -> ModelT:
     """Validate the YAML file `path` against `model`.
 
-    Raises RecipeError: one message with file, line, key, what was expected and the nearest valid
-    spelling.
+    Validators get the file as `context["path"]`; where there is a mistake, they run once more, with
+    `context["files"]`, to tell absent files with it. Raises RecipeError: one message with every
+    mistake, by line and key, what was expected and the nearest valid spelling.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # A pipe would be waited for.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise RecipeError(
+                f"{path} is a pipe or a device, not a recipe",
+                "Save the recipe as a file: paths in it are relative to its folder.",
+            )
+        with path.open(encoding="utf-8") as stream:
+            # A model's file may be large.
+            text = stream.read(_MOST_CHARACTERS + 1)
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe", _nearby(path)) from None
     except IsADirectoryError:
         inside = ", ".join(str(other) for other in sorted(path.glob("*.yaml")))
         raise RecipeError(
-            f"{path} is a folder, not a recipe", f"Recipes in it: {inside}" if inside else ""
+            f"{path} is a folder, not a recipe",
+            f"Recipes in it: {inside}" if inside else "Name the recipe's file, such as NAME.yaml.",
         ) from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: is not UTF-8: {error}", "Save it as UTF-8.") from None
     except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+        raise RecipeError(
+            f"{path}: cannot be read: {error.strerror}", "Check its permissions."
+        ) from None
+    if len(text) > _MOST_CHARACTERS:
+        raise RecipeError(f"{path}: larger than a recipe can be ({_MOST_CHARACTERS:,} characters)")
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Location, int] = {}
         value = _construct(node, (), lines)
     except yaml.YAMLError as error:
-        raise RecipeError(_syntax(path, error), "Mend the YAML at that place.") from None
+        raise RecipeError(_syntax(path, text, error), _syntax_hint(error)) from None
     except RecursionError:
         raise RecipeError(f"{path}: not valid YAML for a recipe: nested too deeply") from None
     if not isinstance(value, dict):
         raise RecipeError(f"{path}:1: expected a mapping with at least: {_required(model)}")
+
+    def validated(**context: Any) -> ModelT:
+        context["path"] = path
+        return model.model_validate(value, by_alias=True, by_name=False, context=context)
+
     try:
-        return model.model_validate(value, by_alias=True, by_name=False)
+        return validated()
     except ValidationError as error:
-        raise _first(model, path, error, lines) from None
+        details = error.errors()
+    try:
+        validated(files=True)
+    except ValidationError as error:
+        # A model that has them is not checked as a whole, as it was before.
+        told = {(one["loc"], one["type"]) for one in details}
+        details += [one for one in error.errors() if (one["loc"], one["type"]) not in told]
+    raise recipe_error(model, path, details, lines)
 
 
 def _nearby(path: Path) -> str:
@@ -73,13 +100,25 @@ def _nearby(path: Path) -> str:
     return f"Recipes in {folder}: {', '.join(names)}" if names else ""
 
 
-def _syntax(path: Path, error: yaml.YAMLError) -> str:
+def _syntax(path: Path, text: str, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     if problem.startswith("but "):
         problem = f"{getattr(error, 'context', '')}, {problem}"
     where = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+    if isinstance(error, yaml.reader.ReaderError):
+        # It has no mark: such a character can be in no YAML file.
+        problem = f"the character U+{error.character:04X} is not allowed"
+        where = f":{text.count(chr(10), 0, error.position) + 1}"
     return f"{path}{where}: not valid YAML: {problem}"
+
+
+def _syntax_hint(error: yaml.YAMLError) -> str:
+    problem = str(getattr(error, "problem", ""))
+    for found, hint in _SYNTAX_HINTS.items():
+        if found in f"{problem} {getattr(error, 'context', '')}":
+            return hint
+    return "Fix the YAML at that line."
 
 
 class _DuplicateKeyError(yaml.MarkedYAMLError):
@@ -99,7 +138,16 @@ def _construct(node: yaml.Node | None, location: Location, lines: dict[Location,
     if isinstance(node, yaml.MappingNode):
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(
+                    problem="merging by '<<' is not supported: write the keys out",
+                    problem_mark=key_node.start_mark,
+                )
             key = _scalar(key_node)
+            if key in (None, ""):
+                raise yaml.MarkedYAMLError(
+                    problem="a key is empty", problem_mark=key_node.start_mark
+                )
             if key in result:
                 raise _DuplicateKeyError(
                     problem=f"the key '{key}' stands here twice", problem_mark=key_node.start_mark
@@ -141,82 +189,3 @@ def _required(model: type[BaseModel]) -> str:
     return ", ".join(
         field.alias or name for name, field in model.model_fields.items() if field.is_required()
     )
-
-
-def _first(
-    model: type[BaseModel], path: Path, error: ValidationError, lines: dict[Location, int]
-) -> RecipeError:
-    """The error to show: unknown keys first (a misspelling also causes 'missing' elsewhere)."""
-    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-    detail = details[0]
-    location: Location = tuple(part for part in detail["loc"])
-    known = location
-    while known and known not in lines:
-        known = known[:-1]
-    key = _dotted(location)
-    at = f"{path}:{lines.get(known, 1)}"
-    kind = detail["type"]
-    if kind == "extra_forbidden":
-        keys = _keys_at(model, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), keys, n=1, cutoff=0.5)
-        hint = f"Did you mean '{near[0]}'? " if near else ""
-        return RecipeError(
-            f"{at}: unknown key '{key}'", f"{hint}Expected one of: {', '.join(keys)}"
-        )
-    if kind == "missing":
-        return RecipeError(f"{at}: the key '{key}' is missing")
-    message = detail["msg"].removeprefix("Value error, ")
-    got = detail.get("input")
-    if kind == "value_error":
-        return RecipeError(f"{at}: {key or 'recipe'}: {message}", _suggest(kind, detail))
-    shown = "nothing" if got is None else repr(got)
-    if len(shown) > 60:
-        shown = shown[:57] + "..."
-    message = _EXPECTED.get(kind) or message[0].lower() + message[1:]
-    return RecipeError(f"{at}: {key}: {message}, got {shown}", _suggest(kind, detail))
-
-
-def _suggest(kind: str, detail: Any) -> str:
-    got = detail.get("input")
-    if kind == "literal_error":
-        expected = [
-            word.strip("' ")
-            for word in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")
-        ]
-        near = difflib.get_close_matches(str(got), expected, n=1, cutoff=0.5)
-        return f"Did you mean '{near[0]}'?" if near else ""
-    if kind == "value_error" and isinstance(got, str):
-        known = str(detail["msg"]).partition("; known are ")[2].split(", ")
-        near = difflib.get_close_matches(got, known, n=1, cutoff=0.7)
-        return f"Did you mean '{near[0]}'?" if near else ""
-    if kind == "string_type" and isinstance(got, int | float | bool | date):
-        article = "an" if isinstance(got, int) and not isinstance(got, bool) else "a"
-        return f"YAML read {article} {type(got).__name__} here: {_QUOTE_HINT}."
-    return ""
-
-
-def _dotted(location: Location) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
-    """The valid keys of the mapping at `location`."""
-    current: type[BaseModel] = model
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = next((f for n, f in current.model_fields.items() if part in (f.alias, n)), None)
-        if field is None:
-            break
-        current = _model_in(field.annotation) or current
-    return [field.alias or name for name, field in current.model_fields.items()]
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model inside `tuple[Model, ...]`, `Model | None` and the like."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)

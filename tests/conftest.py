@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from layerpack.cache import Cache
 from layerpack.emulation import runtime_folder
 from layerpack.events import Events
 from layerpack.limits import RuntimeProfile
+from tests.support.command import end_started
+from tests.support.compilers import SHARED
 from tests.support.index import LocalIndex, served_alone
 from tests.support.recipes import HERE
 
@@ -19,6 +24,36 @@ from tests.support.recipes import HERE
 # start and interrupt would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+#: Set by `pytest_configure` in the process that owns the folder.
+_OWNED = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a folder for what is compiled in this session; the workers of xdist inherit it."""
+    if SHARED not in os.environ:
+        config.stash[_OWNED] = os.environ[SHARED] = tempfile.mkdtemp(prefix="layerpack-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the folder."""
+    if folder := config.stash.get(_OWNED, None):
+        del os.environ[SHARED]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests time to wait for what is built or set up but once: a whole recipe, say."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("recipe", "roots", "engine")):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """End what the test left running, before its fixtures end (an index, an engine)."""
+    end_started()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -32,12 +32,13 @@ class WheelFile:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SystemLibrary:
     """A shared library to bundle: its file, and where it came from (`pykdtree 1.4.3`, or
-    `this machine`), with its licence where that is known (SPDX)."""
+    `this machine`), with its licence where that is known (SPDX), and a note to warn of."""
 
     path: Path
     origin: str
     licence: str = ""
     is_hosts: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,16 +46,18 @@ class BuildContext:
     """What a builder builds for, and with.
 
     `from_source` are the distributions that may be built from source, `constraints` the versions
-    that their build requirements are held to; `index_options` are pip's (`--index-url` and kin).
-    `toolchain` is a key of what builds from source; empty for this machine's own tools.
-    `on_step` is told what starts, `progress(done, total)` how far it is, `on_output` each line that
-    a tool prints.
+    that their build requirements are held to, `environment` the variables that the recipe gives to
+    their builds; `index_options` are pip's (`--index-url` and kin).
+    `toolchain` is a key of what builds from source.
+    `on_step` gets each step that starts, `progress(done, total)` its progress, `on_output` each
+    line that a tool prints.
     """
 
     profile: RuntimeProfile
     cache: Cache
     from_source: Sequence[str] = ()
     constraints: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     index_options: Sequence[str] = ()
     on_step: Callable[[str], None] = field(default=lambda step: None)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)

@@ -69,7 +69,7 @@ def open_builder(recipe: Recipe, wish: Wish, cache: Cache, tell: Events) -> Buil
     from layerpack.docker_engine import connect  # noqa: PLC0415
 
     try:
-        engine = connect()
+        engine = connect(cache.folder("owners"))
     except BuildToolError as error:
         if wish.builder == "docker" or wish.base_image:
             raise

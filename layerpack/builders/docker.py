@@ -18,14 +18,14 @@ from layerpack.builders.api import BuildContext, SystemLibrary, WheelFile
 from layerpack.builders.carriers import carried_library, known_licence
 from layerpack.builders.docker_container import HOME, Container, PackagesError, ResourcesError
 from layerpack.builders.gather import gather
-from layerpack.builders.local import library_path
 from layerpack.builders.source import OLDEST_OF_PIP, build_wheel, last_lines, require_pip
 from layerpack.cache import Cache
 from layerpack.docker_engine import Engine, image_reference, need_image
 from layerpack.errors import BuildToolError
 from layerpack.limits import RuntimeProfile
+from layerpack.loader import libraries_in
 from layerpack.lock import Locked
-from layerpack.units import keep_by_content, key_of, write_text
+from layerpack.units import keep_by_content, kept_by_content, key_of, write_text
 
 _ENVIRONMENT = f"{HOME}/environment"
 _PYTHON = f"{_ENVIRONMENT}/bin/python"
@@ -34,7 +34,7 @@ _PYTHON = f"{_ENVIRONMENT}/bin/python"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DockerOptions:
     """What the builder works with: the target, the image (AWS's own where empty) with packages to
-    install in it, the cache, and who is told of steps, of progress and of printed lines."""
+    install in it, the cache, and sinks for steps, progress and printed lines."""
 
     profile: RuntimeProfile
     cache: Cache
@@ -88,15 +88,15 @@ class DockerBuilder:
         cache = context.cache
         key = (self._toolchain, soname, context.profile.machine)
         note = cache.read_note("image-libraries", *key)
-        if note is None or (note["file"] and not (cache.root / note["file"]).is_file()):
+        path = kept_by_content(cache.folder("libraries"), note) if note else None
+        if path is None and note != "":
             content = self._read_library(soname)
-            kept = keep_by_content(cache.folder("libraries"), content) if content else None
-            note = {"file": str(kept.relative_to(cache.root)) if kept else ""}
-            cache.write_note(note, "image-libraries", *key)
-        if not note["file"]:
+            path = keep_by_content(cache.folder("libraries"), content) if content else None
+            cache.write_note(path.name if path else "", "image-libraries", *key)
+        if path is None:
             return carried_library(soname, context)
         return SystemLibrary(
-            path=cache.root / note["file"],
+            path=path,
             origin=self._image.reference,
             licence=known_licence(soname, context.profile),
         )
@@ -151,10 +151,10 @@ class DockerBuilder:
                 f"the libraries of {self._image.reference} cannot be listed: {listing.tail(3)}",
                 "The image needs ldconfig; or set system-libraries to none.",
             )
-        path = library_path(listing.output, soname, self._options.profile.machine)
-        if path is None:
+        paths = libraries_in(listing.output, self._options.profile.machine).get(soname)
+        if not paths:
             return None
-        return container.read(container.run(["readlink", "-f", path]).output.strip())
+        return container.read(container.run(["readlink", "-f", paths[0]]).output.strip())
 
     def _running(self) -> Container:
         """The container, with the system packages, and an environment for Python with pip."""

@@ -6,7 +6,6 @@ are in the environment of the programs that need them, never in the container's 
 
 from __future__ import annotations
 
-import codecs
 import io
 import posixpath
 import re
@@ -15,6 +14,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from layerpack import process
@@ -31,11 +31,14 @@ from layerpack.docker_engine import (
 )
 from layerpack.errors import BuildToolError
 from layerpack.held_container import USER, HeldContainer, file_member, folder_member
+from layerpack.indexes import hide_indexes, pip_indexes, section_of
 from layerpack.limits import RuntimeProfile
 from layerpack.units import sorted_walk
 
 #: Where layerpack's files are in a container.
 HOME = "/layerpack"
+# Of pip's configuration: what is no command of pip's reads this one.
+_SECTION = "install"
 _CA_BUNDLE = f"{HOME}/ca-bundle.pem"
 _ENDING_SECONDS = 5.0
 # cgroups count what the kernel killed in them: version 2 here, version 1 there.
@@ -64,9 +67,9 @@ class Container:
 
     def _prepare(self) -> None:
         members = [folder_member(path) for path in (HOME, f"{HOME}/home", f"{HOME}/work")]
-        self._settings = passed_settings()
-        if self._settings.ca_bundle is not None:
-            members.append(file_member(_CA_BUNDLE, self._settings.ca_bundle))
+        self._passed = cache(passed_settings)
+        if (bundle := self._passed(_SECTION).ca_bundle) is not None:
+            members.append(file_member(_CA_BUNDLE, bundle))
         self._held.put(members)
 
     def close(self) -> None:
@@ -119,15 +122,23 @@ class Container:
         Folders that the arguments name for pip's `--find-links` are copied in, too. Raises
         BuildToolError when the engine fails, or the program for want of memory or disk.
         """
+        # An engine shows everyone the arguments of what it runs.
+        words, indexes = pip_indexes(self._with_links(arguments), configured=False)
+        own = self._environment(section_of(words))
+        for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+            if name in indexes and name in own:
+                indexes[name] = f"{own[name]} {indexes[name]}"
+        variables = {**own, **(environment or {}), **indexes}
         inside = "/"
         if folder is not None:
+            if "--requirement" in words:
+                variables = hide_indexes(words, variables, folder)
             inside = self._place()
             self._held.put([folder_member(inside)])
             self.add(inside, folder, sorted_walk(folder))
-        words, indexes = _without_indexes(self._with_links(arguments))
         result = self._exec(
             words,
-            environment={**self._environment(), **(environment or {}), **indexes},
+            environment=variables,
             folder=inside,
             on_line=on_line or (lambda line: None),
             user=f"{USER}:{USER}",
@@ -149,12 +160,13 @@ class Container:
                 self.add(place, links, [Path(one.name) for one in links.iterdir() if one.is_file()])
         return words
 
-    def _environment(self) -> dict[str, str]:
-        bundle = dict.fromkeys(CA_VARIABLES, _CA_BUNDLE) if self._settings.ca_bundle else {}
+    def _environment(self, section: str = _SECTION) -> dict[str, str]:
+        has_bundle = self._passed(_SECTION).ca_bundle is not None
+        bundle = dict.fromkeys(CA_VARIABLES, _CA_BUNDLE) if has_bundle else {}
         # The user has no entry in the image's list of users.
         return {
             **proxy_variables(),
-            **self._settings.variables,
+            **self._passed(section).variables,
             **bundle,
             "HOME": f"{HOME}/home",
             "USER": "layerpack",
@@ -191,7 +203,7 @@ class Container:
         user: str,
     ) -> process.Result:
         doing = self.doing or f"running {posixpath.basename(arguments[0])} in the container"
-        streams = (_Lines(on_line), _Lines(on_line))
+        streams = (process.Lines(on_line), process.Lines(on_line))
         with told(doing):
             started = self._api.exec_create(
                 self._held.id,
@@ -249,21 +261,6 @@ class Container:
             raise ended_error(doing)
 
 
-def _without_indexes(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """A command of pip's without its indexes, and the variables that tell it of them: an engine
-    shows everyone the arguments of what it runs, and an address may hold a password."""
-    names = {"--index-url": "PIP_INDEX_URL", "--extra-index-url": "PIP_EXTRA_INDEX_URL"}
-    left: list[str] = []
-    found: dict[str, list[str]] = {}
-    rest = iter(words)
-    for word in rest:
-        if word in names:
-            found.setdefault(names[word], []).append(next(rest, ""))
-        else:
-            left.append(word)
-    return left, {name: " ".join(values) for name, values in found.items()}
-
-
 class ResourcesError(BuildToolError):
     """A program lacked memory or disk; `result` is what it printed."""
 
@@ -274,34 +271,3 @@ class ResourcesError(BuildToolError):
 
 class PackagesError(Exception):
     """System packages could not be installed; the message is all that was printed."""
-
-
-class _Lines:
-    """Text that comes in pieces of bytes, told line by line."""
-
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._on_line = on_line
-        self._parts: list[str] = []
-        self._rest = ""
-
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    def feed(self, data: bytes, *, final: bool = False) -> None:
-        piece = self._decode(data, final)
-        self._parts.append(piece)
-        *lines, self._rest = (self._rest + piece).split("\n")
-        for line in lines:
-            self._on_line(_shown(line))
-
-    def end(self) -> None:
-        self.feed(b"", final=True)
-        if self._rest:
-            self._on_line(_shown(self._rest))
-
-
-def _shown(line: str) -> str:
-    """What a terminal would show of a line at last: progress bars begin it over and over."""
-    return line.rstrip("\r").rpartition("\r")[2]

@@ -6,14 +6,12 @@ image and no container's configuration.
 
 from __future__ import annotations
 
-import ast
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerpack import process
+from layerpack.indexes import pip_configuration
 
 # Which of a bundle's names wins: the most particular one.
 CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
@@ -28,8 +26,6 @@ _OF_PIP = (
     *("index-url", "extra-index-url", "trusted-host", "no-index", "proxy"),
     *("timeout", "default-timeout", "retries"),
 )
-# Whose sections of pip's configuration count, the strongest last: `:env:` is the environment.
-_SECTIONS = ("global", "install", ":env:")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +36,10 @@ class Settings:
     ca_bundle: Path | None
 
 
-def passed_settings() -> Settings:
-    """This machine's: of its environment, and of pip's configuration files, where tools such as
-    CodeArtifact's login leave the index."""
-    configured = _pip_configuration()
+def passed_settings(section: str = "install") -> Settings:
+    """This machine's: of its environment, and of pip's configuration files (a command's `section`
+    before the global one), where tools such as CodeArtifact's login leave the index."""
+    configured = pip_configuration(section)
     variables = {name: os.environ[name] for name in _PASSED if os.environ.get(name)}
     for key in _OF_PIP:
         # A folder of this machine is none in the container.
@@ -60,15 +56,3 @@ def passed_settings() -> Settings:
         variables=variables,
         ca_bundle=Path(bundle) if bundle and Path(bundle).is_file() else None,
     )
-
-
-def _pip_configuration() -> dict[str, str]:
-    """Settings of pip by their names, as `pip config list` prints them: `global.timeout='60'`."""
-    listing = process.run([sys.executable, "-m", "pip", "config", "list"])
-    found: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
-    for line in listing.output.splitlines():
-        name, equals, value = line.partition("=")
-        section, _, key = name.rpartition(".")
-        if equals and section in found:
-            found[section][key] = str(ast.literal_eval(value))
-    return {key: value for section in _SECTIONS for key, value in found[section].items()}

@@ -13,24 +13,30 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from packaging.tags import Tag, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from layerpack import process
 from layerpack.builders.api import BuildContext, WheelFile
 from layerpack.cache import Cache
+from layerpack.child_variables import tool_variables
 from layerpack.errors import BuildToolError, LayerpackError, ResolveError
+from layerpack.indexes import pip_indexes, runner
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked
-from layerpack.units import folder_aside, sha256_file
+from layerpack.units import folder_aside, sha256_file, touch
 
 # Downloads wait for the network, and pip takes one file at a time.
 _PARALLEL = 4
 _DISK_FULL = os.strerror(errno.ENOSPC)
 # Before what pip tells at length, such as a transfer that ended early.
 _CROSS = "\u00d7 "
+_HASH = re.compile(r"[0-9a-f]{64}")
 _NO_MATCH = re.compile(r"No matching distribution found|Could not find a version")
 
 
@@ -50,36 +56,66 @@ def supported_tags(profile: RuntimeProfile) -> list[Tag]:
 def cached_wheel(pin: Locked, context: BuildContext) -> WheelFile | None:
     """The wheel that pip picked for this pin and target before, if it is still in the cache.
 
-    It is hashed again: a damaged file is dropped, and fetched anew.
+    It is checked against the lock each time: a wheel of the index by its own hash, one that was
+    built by that of its source. A damaged file is dropped, and fetched anew.
     """
     note = context.cache.read_note("choices", *_note_key(pin, context))
-    if note is None:
+    choice = _choice(note, pin, may_build=pin.name in context.from_source)
+    if choice is None:
         return None
-    path = context.cache.root / "wheels" / note["sha256"] / note["file"]
+    path = context.cache.folder("wheels") / choice.sha256 / choice.file
     if not path.is_file():
         return None
-    if sha256_file(path) != note["sha256"]:
+    if sha256_file(path) != choice.sha256:
         shutil.rmtree(path.parent, ignore_errors=True)
         return None
+    touch(path.parent)
     return WheelFile(
         name=pin.name,
         version=pin.version,
         path=path,
-        sha256=note["sha256"],
-        kind=note["kind"],
-        origin_sha256=note["origin_sha256"],
+        sha256=choice.sha256,
+        kind=choice.kind,
+        origin_sha256=choice.origin_sha256,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    """The note on the wheel that stands for a pin: its file's name and hash, and its origin's."""
+
+    file: str
+    sha256: str
+    kind: Literal["wheel", "source"]
+    origin_sha256: str
+
+
+def _choice(note: Any, pin: Locked, *, may_build: bool) -> _Choice | None:
+    """A note as the lock bears it out; None for one that is not."""
+    try:
+        choice = _Choice(**note)
+        name, version, _ = wheel_name(Path(choice.file))
+    except (TypeError, ResolveError):
+        return None
+    if (name, Version(version)) != (pin.name, Version(pin.version)):
+        return None
+    if Path(choice.file).name != choice.file or not _HASH.fullmatch(choice.sha256):
+        return None
+    if choice.origin_sha256 not in pin.hashes:
+        return None
+    is_locked = choice.kind == "wheel" and choice.sha256 == choice.origin_sha256
+    return choice if is_locked or (choice.kind == "source" and may_build) else None
 
 
 def remember(pin: Locked, wheel: WheelFile, context: BuildContext) -> None:
     """Note which wheel stands for the pin on this target."""
-    note = {
-        "file": wheel.path.name,
-        "sha256": wheel.sha256,
-        "kind": wheel.kind,
-        "origin_sha256": wheel.origin_sha256,
-    }
-    context.cache.write_note(note, "choices", *_note_key(pin, context))
+    choice = _Choice(
+        file=wheel.path.name,
+        sha256=wheel.sha256,
+        kind=wheel.kind,
+        origin_sha256=wheel.origin_sha256,
+    )
+    context.cache.write_note(asdict(choice), "choices", *_note_key(pin, context))
 
 
 def _note_key(pin: Locked, context: BuildContext) -> tuple[object, ...]:
@@ -87,7 +123,9 @@ def _note_key(pin: Locked, context: BuildContext) -> tuple[object, ...]:
     if pin.name not in context.from_source:
         return (pin.line, *target, [])
     built = (pin.line, *target, sorted(context.constraints))
-    return (*built, context.toolchain) if context.toolchain else built
+    # Each stands there only where it is used: what older keys name is still right.
+    further = (context.toolchain, sorted(context.environment.items()))
+    return (*built, *(one for one in further if one))
 
 
 def store_wheel(cache: Cache, file: Path, sha256: str) -> Path:
@@ -138,16 +176,15 @@ def _download_group(
     folder.mkdir()
     listing = folder / "requirements.txt"
     listing.write_text("\n".join(pin.line for pin in pins) + "\n", encoding="utf-8")
-    result = process.run(
+    result = runner(pip_indexes, tool_variables)(
         [
-            *(sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"),
+            *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--require-hashes"),
             *("--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off"),
             *("--disable-pip-version-check", "--dest", folder, "--requirement", listing),
             *_target_options(context.profile),
             *context.index_options,
         ],
         on_line=on_line,
-        environment={"NO_COLOR": "1"},
     )
     if result.returncode != 0:
         raise download_error(pins, result, context.profile)
@@ -198,7 +235,11 @@ def wheel_name(file: Path) -> tuple[str, str, frozenset[Tag]]:
 
 
 class NoWheelError(ResolveError):
-    """A locked distribution has no wheel for the target."""
+    """A locked distribution (`pin`, where it is known) has no wheel for the target."""
+
+    def __init__(self, message: str, hint: str = "", pin: Locked | None = None) -> None:
+        super().__init__(message, hint)
+        self.pin = pin
 
 
 def download_error(
@@ -233,6 +274,7 @@ def download_error(
             f"(glibc {'.'.join(map(str, profile.glibc))}) among the locked files",
             f"Add '{named.name if named else who}' to the recipe's build.from-source, or choose "
             "another version.",
+            named,
         )
     wanted = [
         line.removeprefix(_CROSS)

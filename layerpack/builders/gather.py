@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from layerpack.builders.api import BuildContext, WheelFile
 from layerpack.builders.fetch import NoWheelError, cached_wheel, download
+from layerpack.builders.no_wheel import explained
 from layerpack.lock import Locked
 
 
@@ -23,7 +24,10 @@ def gather(
     must_be_wheels = [pin for pin in missing if pin.name not in context.from_source]
     if must_be_wheels:
         context.on_step(f"downloading {len(must_be_wheels)} distributions")
-        found |= download(must_be_wheels, context)
+        try:
+            found |= download(must_be_wheels, context)
+        except NoWheelError as error:
+            raise explained(error, context) from None
     for pin in missing:
         if pin.name in context.from_source:
             found[pin.name] = _wheel_or_build(pin, context, build)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from layerpack import process
 from layerpack.builders.api import BuildContext, SystemLibrary, WheelFile
 from layerpack.builders.carriers import carried_library
 from layerpack.builders.gather import gather
-from layerpack.builders.source import build_wheel, local_pip
-from layerpack.errors import BuildToolError
+from layerpack.builders.source import build_wheel, local_pip, local_toolchain
+from layerpack.host_libraries import host_library
 from layerpack.lock import Locked
-
-_LDCONFIG = re.compile(r"^\s*(\S+) \(([^)]*)\) => (\S+)$")
 
 
 class LocalBuilder:
@@ -33,7 +30,7 @@ class LocalBuilder:
         def build(pin: Locked, context: BuildContext) -> WheelFile:
             return build_wheel(pin, context, local_pip(pin, context.profile))
 
-        return gather(pins, context, build)
+        return gather(pins, replace(context, toolchain=local_toolchain()), build)
 
     def pip_compile(self) -> process.Tool | None:
         """See Builder: the recipe's own resolver is on this machine."""
@@ -50,23 +47,7 @@ class LocalBuilder:
         return carried
 
 
-def library_path(listing: str, soname: str, machine: str) -> str | None:
-    """Where the loader finds a library of a machine, by what `ldconfig -p` prints there."""
-    wanted = {"x86_64": "x86-64", "aarch64": "AArch64"}[machine]
-    for line in listing.splitlines():
-        match = _LDCONFIG.match(line)
-        if match and match[1] == soname and wanted in match[2]:
-            return match[3]
-    return None
-
-
 def _from_host(soname: str) -> SystemLibrary | None:
     """Where this machine's loader finds a library of its own architecture."""
-    for tool in ("ldconfig", "/sbin/ldconfig"):
-        try:
-            listing = process.run([tool, "-p"]).output
-        except BuildToolError:
-            continue
-        if path := library_path(listing, soname, platform.machine()):
-            return SystemLibrary(path=Path(path).resolve(), origin="this machine", is_hosts=True)
-    return None
+    path = host_library(soname)
+    return SystemLibrary(path=path, origin="this machine", is_hosts=True) if path else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from layerpack import process
@@ -17,23 +18,22 @@ from layerpack.builders.fetch import (
     supported_tags,
     wheel_name,
 )
+from layerpack.child_variables import (
+    FIXED,
+    building_variables,
+    compiler_variables,
+    processor_variables,
+)
 from layerpack.errors import BuildToolError, ResolveError
+from layerpack.indexes import pip_indexes, runner
 from layerpack.interpreters import require_interpreter
 from layerpack.limits import RuntimeProfile
 from layerpack.lock import Locked
-from layerpack.units import sha256_file, write_text
+from layerpack.source_lacks import lack_hint
+from layerpack.units import key_of, sha256_file, write_text
 
-# 1980-01-01, the earliest date a zip can hold: wheels are then equal on every day
-# (SOURCE_DATE_EPOCH is honoured by setuptools, wheel and flit; see reproducible-builds.org).
-_EPOCH = "315532800"
 #: pip 26 needs Python 3.10, and runs under the target's interpreter to build.
 OLDEST_OF_PIP = (3, 10)
-# As setuptools, distutils, meson and CMake say it.
-_NO_COMPILER = re.compile(
-    r"(command|execute) '[^']*(gcc|g\+\+|cc|c\+\+|clang)'[^\n]*No such file"
-    r"|No such file or directory: '[^']*(gcc|g\+\+|cc|c\+\+|clang)'"
-    r"|Unknown compiler\(s\)|No CMAKE_C(XX)?_COMPILER could be found"
-)
 
 
 def local_pip(pin: Locked, profile: RuntimeProfile) -> process.Tool:
@@ -49,8 +49,13 @@ def local_pip(pin: Locked, profile: RuntimeProfile) -> process.Tool:
         )
     require_pip(pin, profile)
     interpreter = require_interpreter(profile, f"to build {pin.name} from source")
-    command = (sys.executable, "-m", "pip", "--python", str(interpreter))
-    return process.Tool(command=command, run=process.run)
+    command = (sys.executable, "-P", "-m", "pip", "--python", str(interpreter))
+    return process.Tool(command=command, run=runner(pip_indexes, building_variables, hide=True))
+
+
+def local_toolchain() -> str:
+    """A key of what chooses this machine's compilers, their options and how OpenBLAS computes."""
+    return key_of("local", FIXED, {**compiler_variables(), **processor_variables()})
 
 
 def require_pip(pin: Locked, profile: RuntimeProfile) -> None:
@@ -82,6 +87,7 @@ def build_wheel(pin: Locked, context: BuildContext, pip: process.Tool) -> WheelF
                 f"{file.name}, as built from source, is not for {profile.runtime} on "
                 f"{profile.architecture}"
             )
+        origin = _origin(scratch)
         digest = sha256_file(file)
         path = store_wheel(context.cache, file, digest)
     wheel = WheelFile(
@@ -90,7 +96,7 @@ def build_wheel(pin: Locked, context: BuildContext, pip: process.Tool) -> WheelF
         path=path,
         sha256=digest,
         kind="source",
-        origin_sha256=pin.hashes[0] if len(pin.hashes) == 1 else "",
+        origin_sha256=origin,
     )
     remember(pin, wheel, context)
     return wheel
@@ -104,26 +110,43 @@ def _run_pip(
     constraints = "".join(f"{constraint}\n" for constraint in context.constraints)
     (scratch / "constraints.txt").write_text(constraints, encoding="utf-8")
     # This machine's flags are for this machine's compiler.
-    flags = "" if context.toolchain else os.environ.get("CFLAGS", "")
+    own = os.environ.get("CFLAGS", "") if context.toolchain == local_toolchain() else ""
+    flags = context.environment.get("CFLAGS", own)
     # The files' names are relative, as the folder has another path in a container.
     return pip.run(
         [
             *(*pip.command, "wheel", "--no-deps"),
-            *("--require-hashes", "--no-binary", pin.name, "--no-cache-dir", "--no-input"),
+            *("--require-hashes", "--no-binary", pin.name, "--no-input"),
+            # pip notes the source's hash there.
+            *("--cache-dir", "cache"),
             *("--disable-pip-version-check", "--progress-bar", "off", "--verbose"),
+            # The pip that it would start for build requirements gets the index as an argument.
+            *("--use-feature", "inprocess-build-deps"),
             *("--build-constraint", "constraints.txt", "--wheel-dir", "out"),
             *("--requirement", "requirements.txt", *context.index_options),
         ],
         folder=scratch,
         environment={
-            "SOURCE_DATE_EPOCH": _EPOCH,
-            "PYTHONHASHSEED": "0",
+            **FIXED,
+            **context.environment,
             # No debug information: it holds paths of this machine, and would be stripped.
             "CFLAGS": f"{flags} -g0".strip(),
-            "NO_COLOR": "1",
         },
         on_line=context.on_output,
     )
+
+
+def _origin(scratch: Path) -> str:
+    """The SHA-256 of the source that pip took, which it held against the lock; empty where pip does
+    not tell, and the wheel is then built each time.
+
+    https://pip.pypa.io/en/stable/topics/caching/ (origin.json, as PEP 610 has it)
+    """
+    for note in (scratch / "cache").glob("wheels/**/origin.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            info = json.loads(note.read_text(encoding="utf-8"))["archive_info"]
+            return str(info["hashes"]["sha256"])
+    return ""
 
 
 def _failure(
@@ -138,9 +161,8 @@ def _failure(
     return BuildToolError(
         f"building {pin.name}=={pin.version} from source failed; its last lines:\n"
         f"{last_lines(result)}\nthe whole log: {log}",
-        "There is no C compiler: install one (in Docker: build.system-packages, or AWS's image)."
-        if _NO_COMPILER.search(text)
-        else "A build requirement that is too new can be held back with build.constraints.",
+        lack_hint(text)
+        or "A build requirement that is too new can be held back with build.constraints.",
     )
 
 

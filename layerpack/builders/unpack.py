@@ -1,16 +1,16 @@
 """Unpacking wheels into the cache, once a wheel, and the payload made of them.
 
-pypa/installer does the unpacking (schemes, scripts, shebangs). What could write outside the
-folder or hide a link is refused before.
+pypa/installer does the unpacking (schemes, scripts, shebangs), from wheel_source.py. What could
+write outside the folder or hide a link is refused before.
 """
 
 from __future__ import annotations
 
+import csv
 import json
-import re
+import lzma
 import shutil
 import stat
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -19,17 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from installer import install
-from installer.destinations import SchemeDictionaryDestination
-from installer.sources import WheelFile as WheelSource
+from installer.exceptions import InstallerError
 
 from layerpack.builders.api import WheelFile
+from layerpack.builders.collisions import Collisions
+from layerpack.builders.wheel_source import Destination, Source
 from layerpack.cache import Cache
 from layerpack.errors import BuildToolError, ResolveError
 from layerpack.payload import PYTHON, FileEntry, Payload
-from layerpack.units import folder_aside, key_of, sha256_file, sorted_walk
+from layerpack.process import stop_if_ending
+from layerpack.saved import parsed
+from layerpack.units import folder_aside, key_of, sha256_file, sorted_walk, touch
 
 # The layout of an unpacked wheel in the cache; raise it when the layout changes.
-_LAYOUT = 2
+_LAYOUT = 3
 _INDEX = "index.json"
 # A member that claims more is no library but an attack on the disk; Lambda takes 250 MB in all.
 _MEMBER_MAX = 4 * 2**30
@@ -39,10 +42,21 @@ _INTERPRETER = "/var/lang/bin/python3"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unpacked:
-    """A wheel's files below `files`, and their (path, size, mode, sha256)."""
+    """A wheel's files below `files`, their (path, size, mode, sha256), and the number of members
+    that its RECORD lacks, with the first one's name."""
 
     files: Path
     index: tuple[tuple[str, int, int, str], ...]
+    unlisted: tuple[int, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaidOut:
+    """The payload of all wheels, with `warnings`, and `notes` that only matter to the curious."""
+
+    payload: Payload
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def unpack(wheel: WheelFile, cache: Cache) -> Unpacked:
@@ -51,14 +65,21 @@ def unpack(wheel: WheelFile, cache: Cache) -> Unpacked:
     Raises ResolveError for a wheel that is damaged or not safe to unpack.
     """
     home = cache.folder("unpacked") / f"{wheel.sha256}-{_LAYOUT}"
+    # Looked for first: what another build puts there meanwhile is not damaged.
+    is_there = home.exists()
     found = _kept(home)
+    if found is not None and not _is_of(wheel.path, found):
+        found = None
     if found is None:
         check_members(wheel.path)
-        shutil.rmtree(home, ignore_errors=True)
+        if is_there:
+            shutil.rmtree(home, ignore_errors=True)
         with folder_aside(home, _INDEX) as folder:
-            _install(wheel.path, folder / "files")
+            unlisted = _install(wheel.path, folder / "files")
             index = _index(folder / "files")
-            text = json.dumps({"key": key_of(index), "files": index})
+            text = json.dumps(
+                {"key": key_of(index, unlisted), "files": index, "unlisted": unlisted}
+            )
             (folder / _INDEX).write_text(text, encoding="utf-8")
         found = _kept(home)
     if found is None:
@@ -66,22 +87,60 @@ def unpack(wheel: WheelFile, cache: Cache) -> Unpacked:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What `index.json` has: the files, what RECORD lacks (see Unpacked), and a key of both."""
+
+    key: str
+    files: list[tuple[str, int, int, str]]
+    unlisted: tuple[int, str]
+
+
 def _kept(home: Path) -> Unpacked | None:
     """What is unpacked there; None where anything of it is gone, or not as it was.
 
     Every file is hashed: passes and patches make of them what no hash of the build would tell.
     """
+    files = home / "files"
     try:
-        kept = json.loads((home / _INDEX).read_text(encoding="utf-8"))
-        index = kept["files"]
-        files = home / "files"
-        if kept["key"] != key_of(index):
+        kept = parsed(_Index, (home / _INDEX).read_bytes())
+        if kept.key != key_of(kept.files, kept.unlisted):
             return None
-        if any(sha256_file(files / path) != digest for path, _, _, digest in index):
-            return None
-        return Unpacked(files=files, index=tuple((p, s, m, h) for p, s, m, h in index))
-    except (OSError, ValueError, KeyError, TypeError):
+        for path, size, _, digest in kept.files:
+            if path.startswith("/") or ".." in path.split("/"):
+                return None
+            if (files / path).stat().st_size != size or _hash(files / path) != digest:
+                return None
+    except (OSError, ValueError):
         return None
+    touch(home)
+    return Unpacked(files=files, index=tuple(kept.files), unlisted=kept.unlisted)
+
+
+def _is_of(wheel: Path, kept: Unpacked) -> bool:
+    """Whether what is unpacked is what the wheel holds: its note lies beside it, and may have been
+    changed as it was. The wheel's own hash is known, and its directory has those of its members."""
+    try:
+        with Source.open(wheel) as source:
+            placed = source.placed
+    except (*_MALFORMED, OSError):
+        return False
+    if {path for path, *_ in kept.index} != placed.keys():
+        return False
+    return all(
+        (content := placed[path]) is None or content == (size, _crc(kept.files / path))
+        for path, size, *_ in kept.index
+    )
+
+
+def _crc(path: Path) -> int:
+    """A file's CRC-32."""
+    stop_if_ending()
+    crc = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            crc = zlib.crc32(chunk, crc)
+    return crc
 
 
 def payload_of(
@@ -89,13 +148,12 @@ def payload_of(
     cache: Cache,
     runtime: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Payload, tuple[str, ...]]:
-    """The payload of all wheels, as a plain install would lay them out, and a line on each file
-    that two of them bring by mistake (top-level `tests/`, README).
+) -> LaidOut:
+    """The payload of all wheels, as a plain install would lay them out.
 
     Distributions go to `python/`; where one brings a `.pth` file, to
     `python/lib/python3.X/site-packages/`, because Lambda runs such files only there.
-    Raises ResolveError where two distributions bring different files under one path.
+    Raises ResolveError for a wheel that cannot be unpacked.
     """
     # Two at a time: inflating and hashing release the interpreter lock.
     with ThreadPoolExecutor(2) as pool:
@@ -108,8 +166,15 @@ def payload_of(
     )
     site = f"{PYTHON}/lib/{runtime}/site-packages" if has_pth else PYTHON
     entries: dict[str, FileEntry] = {}
-    collisions = []
+    collisions = Collisions()
+    notes = []
     for wheel, one in zip(wheels, unpacked, strict=True):
+        count, first = one.unlisted
+        if count:
+            notes.append(
+                f"{wheel.path.name}: its RECORD lacks {count} of its files ({first}, ...); they "
+                "are installed, as pip does"
+            )
         for path, size, mode, digest in one.index:
             entry = FileEntry(
                 path=f"{site}/{path}",
@@ -121,21 +186,11 @@ def payload_of(
             )
             other = entries.setdefault(entry.path, entry)
             if other.sha256 != digest:
-                both = f"{other.distribution} and {wheel.name} both bring {path}"
-                if not _is_by_mistake(path):
-                    raise ResolveError(
-                        f"{both}, with different content",
-                        "They cannot be installed together; leave one of them out.",
-                    )
-                collisions.append(f"{both}: the first one's stays")
-    return Payload(entries.values(), site=site), tuple(collisions)
-
-
-def _is_by_mistake(path: str) -> bool:
-    """Whether a wheel holds a file at its top that only its project was to have, as many do."""
-    first = path.partition("/")[0]
-    return first in {"tests", "test", "docs", "doc", "examples", "benchmarks"} or bool(
-        re.fullmatch(r"[A-Z_]+(\.(md|rst|txt))?", path)
+                entries[entry.path] = collisions.stays(other, entry, path)
+    return LaidOut(
+        payload=Payload(entries.values(), site=site),
+        warnings=collisions.warnings,
+        notes=(*notes, *collisions.notes),
     )
 
 
@@ -181,30 +236,31 @@ def _problem(member: zipfile.ZipInfo, name: str, seen: set[str]) -> str:
     return next((problem for bad, problem in checks if bad), "")
 
 
-def _install(path: Path, root: Path) -> None:
+def _install(path: Path, root: Path) -> tuple[int, str]:
+    """Install a wheel into a new folder; returns the number of members that RECORD lacks, with the
+    first one's name."""
     root.mkdir()
-    schemes = {name: str(root) for name in ("purelib", "platlib", "data")}
-    schemes |= {"scripts": str(root / "bin"), "headers": str(root / "include")}
-    destination = SchemeDictionaryDestination(
-        scheme_dict=schemes, interpreter=_INTERPRETER, script_kind="posix"
-    )
     try:
-        with WheelSource.open(path) as source, warnings.catch_warnings():
-            # Bytecode in a wheel is left out by installer, with a warning; so would our pass.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            source.validate_record(validate_contents=False)
-            install(source=source, destination=destination, additional_metadata={})
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-        raise ResolveError(f"{path.name} is damaged: {_issue(error, path)}", _DAMAGED) from None
+        with Source.open(path) as source:
+            install(
+                source=source,
+                destination=Destination.at(root, _INTERPRETER),
+                additional_metadata={},
+            )
+            unlisted = source.unlisted
     except FileExistsError as error:
         raise ResolveError(f"{path.name} has two members for one path: {error}") from None
+    except _MALFORMED as error:
+        raise ResolveError(f"{path.name} is damaged: {error}", _DAMAGED) from None
+    return len(unlisted), unlisted[0] if unlisted else ""
 
 
-def _issue(error: Exception, path: Path) -> str:
-    """What is wrong: installer lists every member that RECORD lacks; the first will do."""
-    issues = getattr(error, "issues", None) or [str(error)]
-    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-    return str(issues[0]).replace(f"In {path}, ", "") + more
+# The errors of zipfile and installer for malformed wheels. An encrypted member is a RuntimeError,
+# an unknown compression a NotImplementedError, which is one too.
+_MALFORMED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, InstallerError),
+    *(EOFError, ValueError, KeyError, RuntimeError),
+)
 
 
 def _index(root: Path) -> Iterable[tuple[str, int, int, str]]:
@@ -212,5 +268,10 @@ def _index(root: Path) -> Iterable[tuple[str, int, int, str]]:
     for path in sorted_walk(root):
         status = (root / path).stat()
         mode = 0o755 if status.st_mode & 0o100 else 0o644
-        index.append((path.as_posix(), status.st_size, mode, sha256_file(root / path)))
+        index.append((path.as_posix(), status.st_size, mode, _hash(root / path)))
     return index
+
+
+def _hash(path: Path) -> str:
+    stop_if_ending()
+    return sha256_file(path)

@@ -30,7 +30,7 @@ LayerNames = Annotated[
     typer.Option("--layer", metavar="NAME", help="A layer by its name, instead; repeatable."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be done, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the planned changes, and stop.")]
 
 
 def given(option: str, value: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,34 +13,40 @@ from layerpack.cli.options import (
     CacheDir,
     Format,
     FormatOption,
+    Output,
     Quiet,
     RecipePath,
     Verbose,
 )
 
+_Locked = Annotated[bool, typer.Option("--locked", help="Fail where the lock is absent or stale.")]
+_Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify",
+        envvar="LAYERPACK_VERIFY",
+        help="Whether to prove that the layers behave as the plain install does.",
+    ),
+]
+_RequireVerified = Annotated[
+    bool,
+    typer.Option(
+        "--require-verified",
+        help="Fail where the layers, or a level of `cpu`, cannot be verified.",
+    ),
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, and build nothing.")]
+
 
 def build(
     recipe: RecipePath,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The build folder (default: build/<name>)."),
-    ] = None,
-    locked: Annotated[
-        bool, typer.Option("--locked", help="Fail where the lock is absent or stale.")
-    ] = False,
+    output: Output = None,
+    locked: _Locked = False,
     builder: BuilderOption = BuilderName.AUTO,
     base_image: BaseImage = "",
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify/--no-verify",
-            envvar="LAYERPACK_VERIFY",
-            help="Prove that the layers do what the plain install does, or do not.",
-        ),
-    ] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
-    ] = False,
+    verify: _Verify = True,
+    require_verified: _RequireVerified = False,
+    dry_run: _DryRun = False,
     format_: FormatOption = Format.TABLE,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -66,6 +71,7 @@ def build(
         output=output,
         locked=locked,
         verify=verify,
+        required=require_verified,
         wish=Wish(builder=builder.value, base_image=base_image),
     )
     if dry_run:

@@ -22,7 +22,7 @@ class FoundBuild:
 def find_build(path: Path) -> FoundBuild:
     """The build in a folder, or of a recipe (its `build/<name>`).
 
-    A recipe that changed since it was built is told on standard error. Raises UsageError where
+    Warns on standard error of a recipe that changed since it was built. Raises UsageError where
     there is no build.
     """
     folder = path

@@ -6,10 +6,10 @@ from layerpack.cli.options import CacheDir, Format, FormatOption
 
 
 def doctor(format_: FormatOption = Format.TABLE, cache_dir: CacheDir = None) -> None:
-    """Show what this machine has for builds.
+    """Show the tools for builds on this machine.
 
-    Container engine, interpreters, compilers, uv, disk, and whether there are credentials. Nothing
-    of it is needed by every recipe: what is missing is told with what it would be for.
+    Container engine, interpreters, compilers, uv, disk, and whether there are credentials. No
+    recipe needs all of them: each missing one is reported with its purpose.
     """
     from layerpack.cache import Cache
     from layerpack.cli.render import print_checks

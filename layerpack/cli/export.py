@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from layerpack.cli.aws_options import given
-from layerpack.errors import UsageError
 
 
 class ToolOption(StrEnum):
@@ -46,15 +45,15 @@ def export(
     """Write a working snippet for a tool that deploys: its function and its layers.
 
     Layers are named by the ARNs that `publish` noted, or by their zips where they are not published
-    as they are now. Paths hold from the file's folder (without --output: this one).
+    as they are now. Paths hold from the file's folder (without --output: this one). A file that was
+    edited since is not replaced.
     """
     from layerpack.cli.builds import find_build
     from layerpack.publish.export import export as snippet
-    from layerpack.units import write_text
+    from layerpack.publish.snippets.deployable import MARK
+    from layerpack.user_paths import write_output
 
     folder = find_build(build).folder
-    if output is not None and output.is_dir():
-        raise UsageError(f"--output {output} is a folder", "Name a file: -o template.yaml.")
     to_file = output is not None and str(output) != "-"
     text = snippet(
         folder,
@@ -65,6 +64,6 @@ def export(
         zips=zips,
     )
     if output and to_file:
-        write_text(output, text)
+        write_output(output, text, "--output", mark=MARK, is_sealed=True)
     else:
         sys.stdout.write(text)

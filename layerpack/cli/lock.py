@@ -59,6 +59,10 @@ def lock(
         Reporter(quiet=quiet, verbose=verbose) as reporter,
         closing(open_builder(loaded, wish, cache, reporter.events)) as opened,
     ):
+        if former is not None and former.edit:
+            reporter.events.warn(
+                f"{loaded.lock_path}: {former.edit}; hashes are taken from the index"
+            )
         new = update_lock(
             loaded,
             reporter.events,

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
+import re
+import shutil
 import signal
 import sys
+import tempfile
 import textwrap
 import traceback
-from typing import Annotated
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
-from layerpack import __version__
+from layerpack import __version__, process
+from layerpack.cli import streams
 from layerpack.cli.build import build
+from layerpack.cli.cache import cache_app
 from layerpack.cli.diff import diff
 from layerpack.cli.doctor import doctor
 from layerpack.cli.explain import explain
@@ -30,6 +37,7 @@ from layerpack.cli.serve import serve
 from layerpack.cli.size_report import size_report
 from layerpack.cli.verify import verify
 from layerpack.errors import BuildToolError, LayerpackError
+from layerpack.units import ASIDE
 
 app = typer.Typer(
     name="layerpack",
@@ -44,6 +52,7 @@ building = (build, lock, verify, invoke, serve, size_report, explain, diff)
 for command in (*building, publish, prune, export, passes, schema, doctor):
     app.command()(command)
 app.command("list")(list_layers)
+app.add_typer(cache_app, name="cache")
 
 
 def _version(wanted: bool) -> None:
@@ -67,34 +76,50 @@ def run() -> None:
 
     Ctrl-C is typer's: it ends with 130.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a bar or a name still gets the report.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    # `kill` cleans up as Ctrl-C does: child processes end, scratch goes.
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        # nohup has it ignored.
+    streams.prepare()
+    process.take_charge()
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup has one ignored, a shell that starts it in the background the other.
         if signal.getsignal(ending) != signal.SIG_IGN:
-            signal.signal(ending, lambda number, frame: sys.exit(128 + number))
+            signal.signal(ending, _end_by)
+        elif ending is signal.SIGINT:
+            # Still ignored here; but programs that are started inherit what is ignored, and not
+            # what is handled.
+            signal.signal(ending, lambda number, frame: None)
     try:
-        app()
+        try:
+            app()
+        except LayerpackError:
+            raise
+        except BaseException:
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
     except LayerpackError as error:
         _end(error)
     except BrokenPipeError:
-        # Whoever read the output has gone: what is left of it goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the output has gone.
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        known = _file_error(error)
-        if known is None:
+        refused = _copying_error(error)
+        if refused.errno is None:
             _bug()
-        else:
-            _end(known)
+        _end(_system_error(refused))
     except Exception:
         _bug()
+    finally:
+        process.end_rest()
 
 
-def _end(error: LayerpackError) -> None:
+def _end_by(number: int, frame: FrameType | None) -> None:
+    """`kill` cleans up as Ctrl-C does: child processes end, scratch goes."""
+    process.end_all()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
+
+
+def _end(error: LayerpackError) -> NoReturn:
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     label = "\033[1;31merror:\033[0m" if colour else "error:"
     sys.stderr.write(f"{label} {error.message}\n")
@@ -103,26 +128,53 @@ def _end(error: LayerpackError) -> None:
     sys.exit(error.exit_code)
 
 
-def _file_error(error: OSError) -> LayerpackError | None:
-    """What the file system refused, as a message; None for what only a bug can cause."""
-    where = error.filename2 or error.filename or "the cache or the output folder"
+def _copying_error(error: OSError) -> OSError:
+    """The first error of those that shutil.copytree collected; others as they are."""
+    rows = error.args[0] if isinstance(error, shutil.Error) else ()
+    for _, copy, why in rows if isinstance(rows, list) else ():
+        if match := re.match(r"\[Errno (\d+)\] ([^:]+)", str(why)):
+            return OSError(int(match[1]), match[2], str(copy))
+    return error
+
+
+def _system_error(error: OSError) -> LayerpackError:
+    """What the system refused, as a message: no file's absence or state is a bug by itself."""
+    where = error.filename2 or error.filename
+    reason = error.strerror or str(error)
+    if where and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place, another = _place_of(Path(os.fsdecode(where)))
+        return BuildToolError(f"{where}: {reason}{place}", f"Free some space, or {another}.")
+    choose = "Check its permissions, or choose another place by --cache-dir or --output."
     hints = {
         errno.ENOSPC: "Free some space, or choose another --cache-dir or --output.",
         errno.EDQUOT: "The quota is used up: free some space, or choose another place.",
-        errno.EACCES: "Choose a --cache-dir and an --output that may be written.",
-        errno.EPERM: "Choose a --cache-dir and an --output that may be written.",
-        errno.EROFS: "Choose a --cache-dir and an --output that may be written.",
-        errno.ENAMETOOLONG: "Choose an --output with a shorter path.",
+        **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), choose),
+        errno.ENAMETOOLONG: "Choose a shorter path.",
         errno.ENOTDIR: "A file stands where a folder is needed.",
         errno.EEXIST: "A file stands where a folder is needed.",
+        errno.EISDIR: "A folder stands where a file is needed.",
+        errno.ENOENT: "If it was removed while layerpack ran, run it again.",
         errno.EIO: "The disk or file system failed.",
     }
-    if error.errno not in hints:
-        return None
-    return BuildToolError(f"{where}: {os.strerror(error.errno)}", hints[error.errno])
+    message = f"{where}: {reason}" if where else reason
+    return BuildToolError(message, hints.get(error.errno or 0, ""))
 
 
-def _bug() -> None:
+def _place_of(path: Path) -> tuple[str, str]:
+    """What a path is in, in words, and how to have another place for it."""
+    from layerpack.cache import cache_above
+
+    if cache := cache_above(path):
+        return f" (in the cache {cache})", "choose another --cache-dir"
+    if any(part.startswith(("layerpack-", ASIDE)) for part in path.parts):
+        # It looks for a folder that it can write to.
+        with suppress(OSError):
+            if path.is_relative_to(temporary := tempfile.gettempdir()):
+                return f" (among temporary files in {temporary})", "set TMPDIR to another folder"
+    return "", "choose another place"
+
+
+def _bug() -> NoReturn:
     traceback.print_exc()
     sys.stderr.write(
         f"\nThis is a bug in layerpack {__version__}, not a mistake of yours. Please report the "

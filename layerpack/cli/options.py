@@ -26,7 +26,9 @@ class BuilderName(StrEnum):
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")
+]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Tell every step, and passes' results.")
 ]
@@ -41,4 +43,7 @@ CacheDir = Annotated[
     typer.Option(
         "--cache-dir", envvar="LAYERPACK_CACHE_DIR", help="Where results are kept for later builds."
     ),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The build folder (default: build/<name>).")
 ]

@@ -19,14 +19,8 @@ def passes(
 ) -> None:
     """List the passes, in the order they run."""
     from layerpack.cli.render import print_passes
-    from layerpack.passes.registry import built_in, passes_for
+    from layerpack.passes.declared import declared
     from layerpack.recipe import Recipe
 
-    if recipe is None:
-        print_passes([(one, None) for one in built_in()], format_)
-        return
-    loaded = Recipe.load(recipe)
-    wanted = passes_for(loaded)
-    names = {one.name for one in wanted}
-    others = [one for one in built_in() if one.name not in names]
-    print_passes([(one, True) for one in wanted] + [(one, False) for one in others], format_)
+    loaded = Recipe.load(recipe) if recipe else None
+    print_passes([(one, wanted if loaded else None) for one, wanted in declared(loaded)], format_)

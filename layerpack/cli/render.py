@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,23 +16,29 @@ from rich.console import Console
 from layerpack.cli.options import Format
 from layerpack.errors import LimitError
 from layerpack.lock import Lock
-from layerpack.passes.api import Pass
+from layerpack.passes.declared import Declared
 from layerpack.report import (
     json_,
     terminal,
     terminal_diff,
     terminal_explain,
+    terminal_parts,
     terminal_parts_explained,
 )
 from layerpack.report.diff import ReportDiff
 from layerpack.report.explain import Explanation
 from layerpack.report.explain_parts import PartsExplanation
 from layerpack.report.model import SizeReport, limit_error
+from layerpack.units import human_size
 
 if TYPE_CHECKING:
+    from layerpack.cache_upkeep import Removed, Stock
+
     # It loads the container engine's SDK, which takes longer than most commands.
     from layerpack.doctor import Check
 
+#: Columns that no line of a report has.
+_WIDE = 1000
 _ADVICE_ABOVE = "The report's last part, 'What to do', names what would help."
 
 
@@ -42,8 +49,11 @@ def _out() -> TextIO:
 
 
 def console() -> Console:
-    """Standard output, for tables."""
-    return Console(file=_out())
+    """Standard output, for tables: as wide as the terminal, or COLUMNS; whoever reads a pipe or a
+    file gets whole lines."""
+    out = _out()
+    wide = not out.isatty() and not os.environ.get("COLUMNS")
+    return Console(file=out, width=_WIDE if wide else None)
 
 
 def print_json(value: Any) -> None:
@@ -78,6 +88,7 @@ def print_proof(report: SizeReport, verified: Mapping[str, Any], format_: Format
         print_json(verified)
     else:
         terminal.print_proof(report, console())
+        terminal.print_paging(verified.get("paging"), console())
 
 
 def print_diff(diff: ReportDiff, format_: Format) -> None:
@@ -101,13 +112,14 @@ def print_schema(text: str) -> None:
     _out().write(text)
 
 
-def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) -> None:
+def print_passes(passes: Sequence[tuple[Declared, bool | None]], format_: Format) -> None:
     """The passes; each with whether a recipe asks for it, or None where there is no recipe."""
     if format_ is Format.JSON:
         print_json(
             [
                 {"name": one.name, "summary": one.summary, "after": sorted(one.after)}
                 | ({} if wanted is None else {"wanted": wanted})
+                | ({"remark": one.remark} if one.remark else {})
                 for one, wanted in passes
             ]
         )
@@ -115,7 +127,8 @@ def print_passes(passes: Sequence[tuple[Pass, bool | None]], format_: Format) ->
     width = max(len(one.name) for one, _ in passes)
     for one, wanted in passes:
         mark = "" if wanted is None else "on   " if wanted else "off  "
-        _out().write(f"{mark}{one.name:<{width}}  {one.summary}\n")
+        remark = f"; {one.remark}" if one.remark else ""
+        _out().write(f"{mark}{one.name:<{width}}  {one.summary}{remark}\n")
 
 
 def print_checks(checks: Sequence[Check], format_: Format) -> None:
@@ -151,6 +164,34 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return str(value)
+
+
+def print_cache(root: Path, limit: int | None, stocks: Sequence[Stock], format_: Format) -> None:
+    """What the cache at `root` holds; `limit` in bytes, None for none."""
+    total = sum(one.bytes for one in stocks)
+    if format_ is Format.JSON:
+        kinds = [asdict(one) for one in stocks]
+        print_json({"root": str(root), "limit_bytes": limit, "total_bytes": total, "kinds": kinds})
+        return
+    out = console()
+    shown = "no limit" if limit is None else f"at most {human_size(limit)}"
+    out.print(f"{root}: {human_size(total)}, {shown}", highlight=False, markup=False)
+    if stocks:
+        table = terminal_parts.new_table("Kind", ">Entries", ">Size")
+        for one in sorted(stocks, key=lambda one: (-one.bytes, one.kind)):
+            table.add_row(one.kind, f"{one.entries:,}", human_size(one.bytes))
+        terminal_parts.print_table(table, out)
+
+
+def print_removed(removed: Removed, format_: Format) -> None:
+    """What was removed from the cache."""
+    if format_ is Format.JSON:
+        print_json(asdict(removed))
+        return
+    _out().write(
+        f"removed {removed.entries:,} entries, {human_size(removed.bytes)}; "
+        f"{human_size(removed.left_bytes)} are left\n"
+    )
 
 
 def print_lock_change(path: Path, former: Lock | None, new: Lock, format_: Format) -> None:

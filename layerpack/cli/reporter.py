@@ -22,8 +22,8 @@ _OUTPUT_SHOWN = 50
 class Reporter:
     """Progress, notes and warnings on standard error.
 
-    Bars only on a terminal; steps and notes as lines with `verbose`; nothing but warnings where
-    standard error is no terminal; nothing at all with `quiet`.
+    Bars only on a terminal; steps and notes as lines with `verbose`; nothing but warnings with
+    `quiet`.
     """
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
@@ -87,7 +87,8 @@ class Reporter:
 
     def _advance(self, done: int, total: int) -> None:
         if time.monotonic() - self._started > _PATIENCE_SECONDS:
-            self._progress.update(self._task, completed=done, total=total)
+            # A bar that only moves where the end is not known.
+            self._progress.update(self._task, completed=done, total=total or None)
 
     def _output(self, line: str) -> None:
         """A tool's line: kept with `verbose`, else shown behind the step until the next one."""
@@ -102,5 +103,4 @@ class Reporter:
             self._console.print(escape(text), style="dim")
 
     def _warn(self, text: str) -> None:
-        if not self._quiet:
-            self._console.print(f"[yellow]warning:[/yellow] {escape(text)}")
+        self._console.print(f"[yellow]warning:[/yellow] {escape(text)}")

@@ -27,12 +27,12 @@ def size_report(
     """
     from layerpack.cli.builds import find_build
     from layerpack.cli.render import print_report
-    from layerpack.report.html import html_report
+    from layerpack.report.html import MARK, html_report
     from layerpack.report.model import size_report as model
-    from layerpack.units import write_text
+    from layerpack.user_paths import write_output
 
     found = find_build(build)
     report = model(found.manifest, found.inventory)
     if html is not None:
-        write_text(html, html_report(report, found.inventory))
+        write_output(html, html_report(report, found.inventory), "--html", mark=MARK)
     print_report(report, format_)

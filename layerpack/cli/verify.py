@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from layerpack.cli.invoke import ImageName, Isolation, IsolationOption
+from layerpack.cli.emulator import ImageName, Isolation, IsolationOption
 from layerpack.cli.options import (
     CacheDir,
     Format,
     FormatOption,
+    Output,
     Quiet,
     RecipePath,
     Verbose,
@@ -20,10 +20,7 @@ from layerpack.cli.options import (
 
 def verify(
     recipe: RecipePath,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The build folder (default: build/<name>)."),
-    ] = None,
+    output: Output = None,
     memory: Annotated[
         list[int] | None,
         typer.Option(
@@ -32,6 +29,10 @@ def verify(
             help="A memory size to measure with, in MB; repeatable (default: the recipe's).",
         ),
     ] = None,
+    timings: Annotated[
+        bool,
+        typer.Option("--timings", help="Measure what bringing code in takes, by library."),
+    ] = False,
     isolation: Isolation = IsolationOption.AUTO,
     image: ImageName = "",
     format_: FormatOption = Format.TABLE,
@@ -54,7 +55,10 @@ def verify(
 
     options = pipeline.BuildOptions(cache=Cache.at(cache_dir), output=output)
     proof = ProofOptions(
-        wanted=isolation.value, image=image, memory=tuple(dict.fromkeys(memory or ()))
+        wanted=isolation.value,
+        image=image,
+        memory=tuple(dict.fromkeys(memory or ())),
+        timings=timings,
     )
     with Reporter(quiet=quiet, verbose=verbose) as reporter:
         result = pipeline.prove(recipe, options, proof, reporter.events)

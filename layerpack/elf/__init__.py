@@ -17,6 +17,7 @@ from layerpack.elf.read import (
     read,
     read_file,
 )
+from layerpack.elf.stand_in import stand_in
 from layerpack.elf.strip import Refusal, strip_file, strip_symbols
 from layerpack.elf.verify import memory_image_equal
 
@@ -45,6 +46,7 @@ __all__ = [
     "read",
     "read_file",
     "read_index",
+    "stand_in",
     "strip_file",
     "strip_symbols",
 ]

@@ -29,7 +29,7 @@ from layerpack.elf.tables import SHN_LORESERVE, Memory, read_tables
 CODE_VERSION: Final = 4
 _LONGEST_TABLE: Final = 1 << 16
 _LONGEST_TEXT: Final = 512
-#: Functions between two times that progress is told.
+#: Functions between two progress reports.
 _STEP: Final = 1000
 
 

@@ -45,8 +45,8 @@ class Patch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """The start of a dropped function whose callers are told by a C++ exception instead of ending
-    the process. Its message is `before`, a name and `after`.
+    """The start of a dropped function that throws a C++ exception instead of ending the
+    process. Its message is `before`, a name and `after`.
 
     `name` is what was wanted, as far as the function tells. One that several share is called with
     an argument (1: the first, 2: the second) that tells: from it, `steps` times the first word of
@@ -65,7 +65,7 @@ class Entry:
 class Drops:
     """What is left out of one library.
 
-    `patches` see to it that the library never chooses what is gone. `thrower` is the address of
+    `patches` see to it that the library never chooses removed code. `thrower` is the address of
     code in the library that throws an exception with the text that it is given (its PLT entry for
     std::__throw_logic_error, say), 0 where there are no `entries`. `needs` is the level of
     processor (`avx2`) without which the library must not start, empty for any; `needs_hint` says
@@ -101,7 +101,7 @@ NO_DROPS: Final = Drops()
 def merged(drops: Iterable[Drops]) -> Drops:
     """What several reasons leave out of one library, together.
 
-    Code that two of them drop is told by the first; the highest level of processor counts. Raises
+    The first of them reports code that two drop; the highest level of processor counts. Raises
     ValueError where they contradict.
     """
     result = NO_DROPS

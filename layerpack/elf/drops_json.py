@@ -8,7 +8,7 @@ from layerpack.elf.drops import Dropped, Drops, Entry, Patch
 
 
 def to_json(drops: Drops) -> dict[str, Any]:
-    """A value that `json` writes; texts that repeat are told by their numbers."""
+    """A value that `json` writes; texts that repeat are stored once, by number."""
     texts: dict[str, int] = {}
 
     def number(text: str) -> int:

@@ -5,46 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from layerpack.elf import format as elf
 from layerpack.elf.format import ElfError
 from layerpack.elf.read import Segment, SharedObject
+from layerpack.elf.redirected import redirected
 
 #: The soname of the library that every packed one needs.
 PAGER: Final = "liblayerpack_pager.so.1"
-#: Imports that would take SIGSEGV from the pager, or block it; it has its own version of each.
-REDIRECTED: Final = frozenset(
-    {
-        "signal",
-        "bsd_signal",
-        "sysv_signal",
-        "__sysv_signal",
-        "sigaction",
-        "__sigaction",
-        "sigset",
-        "ssignal",
-        "sigaltstack",
-        "sigsuspend",
-        "pthread_sigmask",
-        "sigprocmask",
-        "ppoll",
-        "__ppoll_chk",
-        "pselect",
-        "epoll_pwait",
-        "pthread_attr_setsigmask_np",
-        "setcontext",
-        "swapcontext",
-        "sigblock",
-        "sigsetmask",
-        "siggetmask",
-        "sighold",
-        "sigrelse",
-        "sigignore",
-        "sigpause",
-        "__xpg_sigpause",
-    }
-)
 #: Null entries that GNU ld leaves too, for those who patch a library later.
 _SPARE: Final = 5
 _LONGEST_NAME: Final = 1 << 16
@@ -92,15 +62,12 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import:
-    """An undefined symbol that the pager answers for: its place in the symbol table, its name."""
+    """An undefined symbol that the pager answers for: its place in the symbol table, its name, and
+    the name of the pager's version."""
 
     symbol: int
     name: str
-
-    @property
-    def redirected(self) -> str:
-        """The name of the pager's version."""
-        return "layerpack_" + self.name.lstrip("_")
+    redirected: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,11 +127,14 @@ def plt_targets(view: memoryview, source: SharedObject, dynamic: Dynamic) -> Ite
             continue
 
 
-def rewritten(dynamic: Dynamic, *, needed: int, path: tuple[int, int] | None) -> bytes:
+def rewritten(
+    dynamic: Dynamic, *, needed: int, path: tuple[int, int] | None, start: int | None = None
+) -> bytes:
     """The dynamic section of the packed library.
 
     `needed` is the string offset of the pager's soname; `path` the tag (DT_RPATH or DT_RUNPATH)
-    and string offset of the library's new search path, if it gets one.
+    and string offset of the library's new search path, if it gets one; `start` the address of what
+    runs before its constructors, if that is new.
     """
     entries = [*dynamic.entries]
     # The last of those that it needs, as the loader initialises them from the end: their
@@ -173,7 +143,10 @@ def rewritten(dynamic: Dynamic, *, needed: int, path: tuple[int, int] | None) ->
     entries.insert(places[-1] + 1 if places else 0, (elf.DT_NEEDED, needed))
     # Never unmapped, so what the pager knows of it stays true.
     flags = (dynamic.value(elf.DT_FLAGS_1) or 0) | elf.DF_1_NODELETE
-    for tag, value in ((elf.DT_FLAGS_1, flags), *((path,) if path else ())):
+    new = [(elf.DT_FLAGS_1, flags), *((path,) if path else ())]
+    if start is not None:
+        new.append((elf.DT_INIT, start))
+    for tag, value in new:
         if any(one == tag for one, _ in entries):
             entries = [(one, value if one == tag else old) for one, old in entries]
         else:
@@ -285,6 +258,11 @@ class _Symbols:
         self._rows = b""
         if elf.DT_SYMTAB in values:
             self._rows = bytes(image.bytes_at(values[elf.DT_SYMTAB], count * elf.SYMBOL.size))
+        self._versions: list[int] = []
+        if elf.DT_VERSYM in values and count:
+            data = image.bytes_at(values[elf.DT_VERSYM], count * 2)
+            self._versions = memoryview(bytes(data)).cast("H").tolist()
+        self._needs = (values.get(elf.DT_VERNEED), values.get(elf.DT_VERNEEDNUM, 0))
 
     def have_resolvers(self) -> bool:
         """Whether one is an IFUNC that this library defines."""
@@ -295,12 +273,29 @@ class _Symbols:
 
     def imports(self) -> Iterator[Import]:
         """The undefined functions that the pager answers for."""
+        names = redirected()
         for number, row in enumerate(elf.SYMBOL.iter_unpack(self._rows)):
             name_at, info, _, section, _, _ = row
             if section != elf.SHN_UNDEF or info & 15 not in (elf.STT_NOTYPE, elf.STT_FUNC):
                 continue
             if self._strings is None:
                 raise ElfError("it has names but no string table")
-            name = self._image.string(self._strings + name_at)
-            if name.decode("ascii", "replace") in REDIRECTED:
-                yield Import(symbol=number, name=name.decode())
+            name = self._image.string(self._strings + name_at).decode("ascii", "replace")
+            if name in names and self._is_glibcs(number):
+                yield Import(symbol=number, name=name, redirected=names[name])
+
+    def _is_glibcs(self, symbol: int) -> bool:
+        """Whether the version that an import asks for is one of glibc's, or none is asked for."""
+        # The highest bit marks a hidden version; 0 and 1 are none (LSB, "Symbol Versioning").
+        wanted = self._versions[symbol] & 0x7FFF if self._versions else 0
+        name = self._version_names.get(wanted)
+        return wanted <= 1 or name is None or name.startswith(b"GLIBC_")
+
+    @cached_property
+    def _version_names(self) -> dict[int, bytes]:
+        """The names of the versions that are asked for, by their numbers."""
+        return {
+            entry[2] & 0x7FFF: self._image.string((self._strings or 0) + entry[3])
+            for vaddr, row in _chain(self._image, *self._needs, elf.VERNEED)
+            for _, entry in _chain(self._image, vaddr + row[3], row[1], elf.VERNAUX)
+        }

@@ -56,6 +56,7 @@ PF_W: Final = 2
 PF_R: Final = 4
 
 SHT_NULL: Final = 0
+SHT_PROGBITS: Final = 1
 SHT_STRTAB: Final = 3
 SHT_NOBITS: Final = 8
 SHF_WRITE: Final = 1
@@ -107,6 +108,8 @@ STT_FUNC: Final = 2
 STT_GNU_IFUNC: Final = 10
 #: Relocations that call a function of the library's to learn an address, by e_machine.
 IRELATIVE: Final = {EM_X86_64: 37, EM_AARCH64: 1032}
+#: Relocations by which a program takes data from a library before anything runs.
+COPY: Final = {EM_X86_64: 5, EM_AARCH64: 1024}
 JUMP_SLOT: Final = {EM_X86_64: 7, EM_AARCH64: 1026}
 
 

@@ -17,18 +17,20 @@ from layerpack.elf.format import ElfError
 
 PAGE: Final = 4096
 MAGIC: Final = b"LAYERPAK"
-VERSION: Final = 2
+VERSION: Final = 3
 
 #: magic, version, checksum, size, source, frames, frames_size; counts of pages, ranges, windows,
 #: runs; offsets of ranges, pages, windows, runs; filter, filter_bits, name, largest_window; drops;
-#: zero.
-HEADER: Final = struct.Struct("<8sIIQ32sQQ4I4I4II4x")
+#: offset and count of blocks; zero; starter.
+HEADER: Final = struct.Struct("<8sIIQ32sQQ4I4I4I3I4xQ")
 #: vaddr, pages, first_page, flags, reserved.
 RANGE: Final = struct.Struct("<QIIII")
 #: offset, size, raw, first_run, checksum.
 WINDOW: Final = struct.Struct("<QIIII")
 #: page, pages.
 RUN: Final = struct.Struct("<II")
+#: vaddr, offset, size, pages, flags, reserved.
+BLOCK: Final = struct.Struct("<QQIIII")
 #: The index's checksum covers all that follows magic, version and the checksum itself.
 _CHECKED_FROM: Final = 16
 
@@ -74,10 +76,23 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Data that is decompressed when the library is loaded: `pages` of it from address `vaddr`, and
+    PF_* `flags`, in one frame of `size` bytes, `offset` bytes from the first frame."""
+
+    vaddr: int
+    pages: int
+    flags: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
     """`source` is the SHA-256 of the original file, `frames` the frames' address; `name` is for
     messages. Pages are numbered from 0 through all `ranges`, in order. `drops` is the table of what
-    was left out (drop_table.py), empty where nothing was."""
+    was left out (drop_table.py), empty where nothing was. `starter` is the address of the code that
+    has the `blocks` decompressed, 0 without any."""
 
     source: bytes
     name: str
@@ -88,6 +103,8 @@ class Index:
     ranges: tuple[Range, ...]
     windows: tuple[Window, ...]
     drops: bytes = b""
+    blocks: tuple[Block, ...] = ()
+    starter: int = 0
 
 
 def checksum(data: bytes | memoryview) -> int:
@@ -130,6 +147,9 @@ def write_index(index: Index, *, frames: int | None = None) -> bytes:
             at = places.pages + 4 * run.page
             out[at : at + 4 * run.pages] = number.to_bytes(4, "little") * run.pages
             first_run += 1
+    for number, block in enumerate(index.blocks):
+        at = places.blocks + number * BLOCK.size
+        BLOCK.pack_into(out, at, block.vaddr, block.offset, block.size, block.pages, block.flags, 0)
     out[places.name : places.name + len(index.name.encode())] = index.name.encode()
     out[places.drops : places.drops + len(index.drops)] = index.drops
     header = (
@@ -139,6 +159,7 @@ def write_index(index: Index, *, frames: int | None = None) -> bytes:
         *(index.filter, index.filter_bits, places.name),
         max((window.raw for window in index.windows), default=0),
         places.drops if index.drops else 0,
+        *(places.blocks, len(index.blocks), index.starter),
     )
     HEADER.pack_into(out, 0, MAGIC, VERSION, 0, *header)
     HEADER.pack_into(out, 0, MAGIC, VERSION, checksum(bytes(out[_CHECKED_FROM:])), *header)
@@ -158,7 +179,7 @@ def _read_index(data: bytes) -> Index:
     magic, version, expected, size, source, frames, frames_size = fields[:7]
     _, range_count, window_count, run_count = fields[7:11]
     ranges_at, _, windows_at, runs_at = fields[11:15]
-    kind, bits, name_at, _, drops_at = fields[15:]
+    kind, bits, name_at, _, drops_at, blocks_at, block_count, starter = fields[15:]
     if magic != MAGIC:
         raise ElfError("its index is damaged")
     if version != VERSION:
@@ -184,6 +205,11 @@ def _read_index(data: bytes) -> Index:
             )
         )
         windows.append(Window(runs=runs, offset=offset, size=compressed, checksum=check))
+    blocks = []
+    for number in range(block_count):
+        row = BLOCK.unpack_from(data, blocks_at + number * BLOCK.size)
+        vaddr, offset, length, pages, flags, _ = row
+        blocks.append(Block(vaddr=vaddr, pages=pages, flags=flags, offset=offset, size=length))
     return Index(
         source=source,
         name=data[name_at : data.index(b"\0", name_at)].decode(),
@@ -194,6 +220,8 @@ def _read_index(data: bytes) -> Index:
         ranges=tuple(ranges),
         windows=tuple(windows),
         drops=data[drops_at:size] if drops_at else b"",
+        blocks=tuple(blocks),
+        starter=starter,
     )
 
 
@@ -205,6 +233,7 @@ class _Places:
     pages: int
     windows: int
     runs: int
+    blocks: int
     name: int
     drops: int
     size: int
@@ -214,18 +243,19 @@ def _places(index: Index) -> _Places:
     runs = sum(len(window.runs) for window in index.windows)
     sizes = (
         *(len(index.ranges) * RANGE.size, pages_of(index.ranges) * 4),
-        *(len(index.windows) * WINDOW.size, runs * RUN.size, len(index.name.encode()) + 1),
-        len(index.drops),
+        *(len(index.windows) * WINDOW.size, runs * RUN.size, len(index.blocks) * BLOCK.size),
+        *(len(index.name.encode()) + 1, len(index.drops)),
     )
     places = [HEADER.size]
     for size in sizes:
         places.append(places[-1] + -(-size // 8) * 8)
-    ranges, pages, windows, runs_at, name, drops, end = places
+    ranges, pages, windows, runs_at, blocks, name, drops, end = places
     return _Places(
         ranges=ranges,
         pages=pages,
         windows=windows,
         runs=runs_at,
+        blocks=blocks,
         name=name,
         drops=drops,
         # Not beyond the table's own end, by which a reader knows it.

@@ -1,10 +1,16 @@
 """Lay out a packed library: which bytes go where in the file, and its program headers.
 
 Every PT_LOAD keeps its addresses; it is split around the ranges that are absent, and its pieces
-move together in the file. Two PT_LOADs are new, behind all others: a writable one for the dynamic
-section (glibc before 2.35 writes into it), and a read-only one for all else. That one holds the
-program headers too, on a page of their own: glibc finds them in the first segment that maps their
-page, and clears the end of that page if the segment has a .bss.
+move together in the file. A range gets a PT_LOAD of its own, without bytes and without rights:
+unwinders (libgcc's before glibc 2.35, LLVM's on any) look for the library of an address by these,
+and an exception that finds none ends the process. The loader maps it as memory that nobody may
+touch.
+
+Two PT_LOADs are new, behind all others: a writable one for the dynamic section (glibc before 2.35
+writes into it), and a read-only one for all else; between them there may be an executable one, for
+the starter. The read-only one holds the program headers too, on a page of their own: glibc finds
+them in the first segment that maps their page, and clears the end of that page if the segment has a
+.bss.
 """
 
 from __future__ import annotations
@@ -23,7 +29,8 @@ _BY_ADDRESS: Final = frozenset({elf.PT_GNU_EH_FRAME})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """What is left of a PT_LOAD between holes: `source` is its offset in the original file."""
+    """What is left of a PT_LOAD between holes, or a hole: `source` is its offset in the original
+    file."""
 
     source: int
     segment: Segment
@@ -31,7 +38,8 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """The new file: `pieces` by ascending offset, then the dynamic section, then the tail.
+    """The new file: `pieces` by ascending offset, then the dynamic section, perhaps a starter, and
+    the tail.
 
     The tail begins with the program headers, `headers` bytes of them.
     """
@@ -39,6 +47,8 @@ class Layout:
     pieces: tuple[Piece, ...]
     dynamic_offset: int
     dynamic_vaddr: int
+    starter_offset: int
+    starter_vaddr: int
     tail_offset: int
     tail_vaddr: int
     headers: int
@@ -51,18 +61,23 @@ class Layout:
         return None
 
 
-def plan(source: SharedObject, ranges: tuple[Range, ...], dynamic_size: int) -> Layout:
-    """Where everything goes. Raises ElfError where the segments cannot be taken apart."""
+def plan(
+    source: SharedObject, absent: tuple[Range, ...], dynamic_size: int, starter_size: int
+) -> Layout:
+    """Where everything goes, with `absent` ranges, ascending, left out; sizes in bytes, 0 for no
+    starter. Raises ElfError where the segments cannot be taken apart."""
     _check(source)
     pieces: list[Piece] = []
     cursor = 0
     for load in source.loads:
-        for piece in _split(load, ranges):
-            # The least offset that agrees with the address; a page may hold two pieces' ends.
-            offset = cursor + (piece.vaddr - cursor) % PAGE
+        for piece in _split(load, absent):
+            # The least offset that agrees with the address; a page may hold two pieces' ends. A
+            # hole has no bytes, and must not seem to map the program headers.
+            is_hole = not (piece.flags or piece.filesz)
+            offset = 0 if is_hole else cursor + (piece.vaddr - cursor) % PAGE
             moved = _at(piece, offset)
             pieces.append(Piece(source=load.offset + piece.vaddr - load.vaddr, segment=moved))
-            cursor = offset + piece.filesz
+            cursor = max(cursor, offset + piece.filesz)
     first = pieces[0].segment
     if first.vaddr == first.offset == 0:
         # The loader (glibc 2.35 and later) puts the whole library where the largest alignment of
@@ -72,13 +87,17 @@ def plan(source: SharedObject, ranges: tuple[Range, ...], dynamic_size: int) -> 
     end = max(load.vaddr + load.memsz for load in source.loads)
     dynamic_vaddr = _up(end)
     dynamic_offset = _up(cursor)
+    starter_offset = _up(dynamic_offset + dynamic_size)
+    starter_vaddr = _up(dynamic_vaddr + dynamic_size)
     return Layout(
         pieces=tuple(pieces),
         dynamic_offset=dynamic_offset,
         dynamic_vaddr=dynamic_vaddr,
-        tail_offset=_up(dynamic_offset + dynamic_size),
-        tail_vaddr=_up(dynamic_vaddr + dynamic_size),
-        headers=(len(source.segments) - len(source.loads) + len(pieces) + 3)
+        starter_offset=starter_offset,
+        starter_vaddr=starter_vaddr,
+        tail_offset=_up(starter_offset + starter_size),
+        tail_vaddr=_up(starter_vaddr + starter_size),
+        headers=(len(source.segments) - len(source.loads) + len(pieces) + 3 + bool(starter_size))
         * elf.PROGRAM_HEADER.size,
     )
 
@@ -88,6 +107,7 @@ def program_headers(
     layout: Layout,
     *,
     dynamic_size: int,
+    starter_size: int,
     tail_size: int,
     index: tuple[int, int],
 ) -> bytes:
@@ -102,6 +122,9 @@ def program_headers(
                 rows.append(_row(pieces.pop(0).segment))
             if segment is last:
                 rows.append(_row(dynamic, dynamic_size))
+                if starter_size:
+                    place = layout.starter_offset, layout.starter_vaddr
+                    rows.append(_row(_new(elf.PT_LOAD, elf.PF_R | elf.PF_X, *place), starter_size))
                 tail = _new(elf.PT_LOAD, elf.PF_R, layout.tail_offset, layout.tail_vaddr)
                 rows.append(_row(tail, tail_size))
         elif segment.type == elf.PT_PHDR:
@@ -114,10 +137,8 @@ def program_headers(
             rows.append(_row(moved, dynamic_size))
         else:
             rows.append(_row(_at(segment, _elsewhere(segment, layout))))
-    place, size = index
-    ours = _new(
-        elf.PT_LAYERPACK, elf.PF_R, layout.tail_offset + place, layout.tail_vaddr + place, 8
-    )
+    at, size = index
+    ours = _new(elf.PT_LAYERPACK, elf.PF_R, layout.tail_offset + at, layout.tail_vaddr + at, 8)
     return b"".join([*rows, _row(ours, size)])
 
 
@@ -157,6 +178,8 @@ def _split(load: Segment, ranges: tuple[Range, ...]) -> list[Segment]:
             if start < hole.vaddr:
                 size = hole.vaddr - start
                 pieces.append(_piece(load, start, size, size))
+            absent = _piece(load, hole.vaddr, 0, hole.end - hole.vaddr)
+            pieces.append(replace(absent, flags=0))
             start = hole.end
     rest = load.vaddr + load.memsz - start
     if rest:

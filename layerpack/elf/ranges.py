@@ -2,7 +2,7 @@
 
 These are machine code and what unwinds it. All that the loader reads or runs before the pager's
 constructor stays, and so does `.rodata`: a system call that is given a pointer into an absent page
-returns EFAULT, with no fault that the pager could answer.
+returns EFAULT, with no fault that the pager could answer (data.py has what can be done with it).
 
 Sections say where code ends and data begins, but a library that works may lie about them or have
 none. So they only propose: what they name is clipped to what the segments and the dynamic section
@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Dynamic, Image, plt_targets, read_dynamic
@@ -22,7 +23,7 @@ from layerpack.elf.extents import without
 from layerpack.elf.index import PAGE, Range
 from layerpack.elf.read import Section, Segment, SharedObject, map_file, read
 
-_UNWINDING = frozenset({".eh_frame", ".eh_frame_hdr", ".gcc_except_table"})
+UNWINDING: Final = frozenset({".eh_frame", ".eh_frame_hdr", ".gcc_except_table"})
 _KEPT_CODE = (".plt", ".init", ".fini")
 # Segments that say nothing of what the loader reads.
 _NOT_READ = frozenset({elf.PT_LOAD, elf.PT_GNU_EH_FRAME, elf.PT_GNU_STACK})
@@ -48,11 +49,12 @@ def choose(view: memoryview, source: SharedObject, dynamic: Dynamic) -> tuple[Ra
     found = list(_of_sections(source))
     if not found:
         found = list(_of_segments(view, source, dynamic))
-    return validated(
-        source,
-        dynamic,
-        [Range(vaddr=s, pages=(e - s) // PAGE, flags=f) for s, e, f in _merged(found)],
-    )
+    return validated(source, dynamic, whole_pages(found))
+
+
+def whole_pages(extents: list[tuple[int, int, int]]) -> list[Range]:
+    """The pages that lie within extents (start, end, flags)."""
+    return [Range(vaddr=s, pages=(e - s) // PAGE, flags=f) for s, e, f in _merged(extents)]
 
 
 def validated(source: SharedObject, dynamic: Dynamic, ranges: Iterable[Range]) -> tuple[Range, ...]:
@@ -121,7 +123,7 @@ def _pageable(section: Section) -> int:
     if section.flags & elf.SHF_EXECINSTR:
         kept = any(section.name == n or section.name.startswith(f"{n}.") for n in _KEPT_CODE)
         return 0 if kept else _CODE
-    return elf.PF_R if section.name in _UNWINDING else 0
+    return elf.PF_R if section.name in UNWINDING else 0
 
 
 def _merged(extents: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:

@@ -42,6 +42,11 @@ class Header:
     def end(self) -> int:
         return self.vaddr + self.memsz
 
+    @property
+    def is_hole(self) -> bool:
+        """Whether nobody may touch its memory, and the file has no bytes of it."""
+        return self.type == LOAD and not self.flags and not self.filesz
+
 
 def _headers(view: memoryview) -> list[Header]:
     if bytes(view[:6]) != b"\x7fELF\x02\x01":
@@ -118,14 +123,14 @@ class PagedIndex:
         if len(found) != 1:
             raise DifferenceError("it has no index, or two")
         data = new.at(found[0].vaddr, found[0].filesz)
-        self._data = data
+        self.data = data
         magic, version, check, size, digest, self._frames, self._frames_size = struct.unpack_from(
             "<8sIIQ32sQQ", data
         )
         pages, ranges, self.window_count, self._run_count = struct.unpack_from("<4I", data, 72)
         at_ranges, at_pages, self._windows, self._runs = struct.unpack_from("<4I", data, 88)
         self._filter, self._bits, name, largest = struct.unpack_from("<4I", data, 104)
-        if (magic, version, size) != (b"LAYERPAK", 2, len(data)):
+        if (magic, version, size) != (b"LAYERPAK", 3, len(data)):
             raise DifferenceError("its index is not one")
         if _xxh64(data[16:]) != check:
             raise DifferenceError("its index is damaged")
@@ -149,7 +154,7 @@ class PagedIndex:
         page = 0
         for number in range(count):
             vaddr, pages, first, flags, _ = struct.unpack_from(
-                "<QIIII", self._data, at + 24 * number
+                "<QIIII", self.data, at + 24 * number
             )
             if first != page or vaddr % PAGE or not 0 < pages <= self._page_count:
                 raise DifferenceError("its ranges are not in order")
@@ -160,16 +165,10 @@ class PagedIndex:
             raise DifferenceError("its ranges overlap")
         if page != self._page_count:
             raise DifferenceError("its pages do not add up")
-        for vaddr, end, _ in self.extents:
-            if any(
-                one.vaddr // PAGE * PAGE < end and vaddr < -(-one.end // PAGE) * PAGE
-                for one in self._new.loads
-            ):
-                raise DifferenceError("a page is mapped and absent as well")
 
     def _check_windows(self, at_pages: int, largest: int) -> None:
         """Every page is in one window, and the pages' table says so."""
-        table = memoryview(self._data)[at_pages : at_pages + 4 * self._page_count].cast("I")
+        table = memoryview(self.data)[at_pages : at_pages + 4 * self._page_count].cast("I")
         owner = [-1] * self._page_count
         most = 0
         for window in range(self.window_count):
@@ -191,21 +190,25 @@ class PagedIndex:
             raise DifferenceError("a page is in no window, or not in the one that its table names")
 
     def _window(self, number: int) -> tuple[int, ...]:
-        return struct.unpack_from("<QIIII", self._data, self._windows + 24 * number)
+        return struct.unpack_from("<QIIII", self.data, self._windows + 24 * number)
 
     def _runs_of(self, number: int) -> Iterator[tuple[int, int]]:
         first = self._window(number)[3]
         last = number + 1 == self.window_count
         for run in range(first, self._run_count if last else self._window(number + 1)[3]):
-            page, count = struct.unpack_from("<II", self._data, self._runs + 8 * run)
+            page, count = struct.unpack_from("<II", self.data, self._runs + 8 * run)
             yield page, count
+
+    def frame(self, offset: int, size: int) -> bytes:
+        """The frame of a window, or of data."""
+        if offset + size > self._frames_size:
+            raise DifferenceError("a window lies outside the frames")
+        return self._new.at(self._frames + offset, size)
 
     def pages(self, number: int) -> Iterator[tuple[int, bytes]]:
         """A window's runs, as (address, bytes), as the pager would place them."""
         offset, size, raw, _, check = self._window(number)
-        if offset + size > self._frames_size:
-            raise DifferenceError("a window lies outside the frames")
-        frame = self._new.at(self._frames + offset, size)
+        frame = self.frame(offset, size)
         parameters = zstandard.get_frame_parameters(frame)
         if parameters.content_size != raw or not parameters.has_checksum:
             raise DifferenceError("a frame has another size, or no checksum")

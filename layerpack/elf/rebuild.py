@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -29,17 +30,21 @@ from layerpack.elf.readback import (
     Memory,
     PagedIndex,
 )
+from layerpack.elf.readback_data import DataBlocks
 
-_STRTAB, _SYMTAB, _RPATH, _RUNPATH, _FLAGS_1, _VERSYM = 5, 6, 15, 29, 0x6FFFFFFB, 0x6FFFFFF0
+_STRTAB, _SYMTAB, _INIT, _RPATH, _RUNPATH = 5, 6, 12, 15, 29
+_FLAGS_1, _VERSYM = 0x6FFFFFFB, 0x6FFFFFF0
 # Fields of the ELF header that say where tables are: e_phoff and e_shoff, then e_phnum,
 # e_shnum and e_shstrndx.
 _HEADER_CHANGES: Final = (range(32, 48), range(56, 58), range(60, 64))
 _IMPORTS: Final = frozenset(
     b"signal bsd_signal sysv_signal __sysv_signal sigaction __sigaction sigset ssignal sigaltstack "
-    b"sigsuspend pthread_sigmask sigprocmask ppoll __ppoll_chk pselect epoll_pwait setcontext "
-    b"swapcontext pthread_attr_setsigmask_np sigblock sigsetmask siggetmask sighold sigrelse "
-    b"sigignore sigpause __xpg_sigpause".split()
+    b"sigsuspend __sigsuspend pthread_sigmask sigprocmask ppoll __ppoll_chk pselect epoll_pwait "
+    b"epoll_pwait2 setcontext swapcontext pthread_attr_setsigmask_np sigblock sigsetmask "
+    b"siggetmask sighold sigrelse sigignore siginterrupt sigpause __xpg_sigpause".split()
 )
+#: With a signal or a mask, as its second argument says: unlike sigpause.
+_EITHER: Final = (b"__sigpause", b"layerpack_sigpause_either")
 _PAGER: Final = b"liblayerpack_pager.so.1"
 _NODELETE: Final = 8
 _AARCH64: Final = 183
@@ -68,7 +73,7 @@ def verify(original: Path, packed: Path, drops: Drops = NO_DROPS) -> str | None:
 
 
 def _without(before: memoryview, drops: Drops) -> memoryview:
-    """The library as it is to be, by the description of what is left out alone."""
+    """The expected library, computed from the description of the removed code alone."""
     if not drops:
         return before
     data = bytearray(before)
@@ -98,16 +103,39 @@ def _compare(before: memoryview, after: memoryview, source: bytes) -> None:
     _check_other_headers(old, new)
     _check_new_loads(old, new)
     index = PagedIndex(new, source)
+    blocks = DataBlocks(index, new)
+    blocks.check_start(old)
+    absent = sorted([*index.extents, *blocks.extents])
+    # That loads do not overlap is checked with them.
+    holes = _joined((one.vaddr, one.end) for one in new.loads if one.is_hole)
+    if holes != _joined((vaddr, end) for vaddr, end, _ in absent):
+        raise DifferenceError("its holes are not the pages that are absent")
     renamed = _Renamed(old, new)
     for load in old.loads:
-        _check_load(load, old, new, index, renamed)
+        _check_load(load, old, new, absent, renamed)
     renamed.check_versions()
     for window in range(index.window_count):
-        for vaddr, data in index.pages(window):
-            for at in range(0, len(data), CHUNK):
-                piece = data[at : at + CHUNK]
-                if old.at(vaddr + at, len(piece)) != piece:
-                    raise DifferenceError(f"its code differs in the 64 kB from {vaddr + at:#x}")
+        _check_pages(old, index.pages(window), "code")
+    _check_pages(old, blocks.pages(), "data")
+
+
+def _joined(extents: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending extents, those that touch as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in extents:
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _check_pages(old: Memory, pages: Iterable[tuple[int, bytes]], what: str) -> None:
+    for vaddr, data in pages:
+        for at in range(0, len(data), CHUNK):
+            piece = data[at : at + CHUNK]
+            if old.at(vaddr + at, len(piece)) != piece:
+                raise DifferenceError(f"its {what} differs in the 64 kB from {vaddr + at:#x}")
 
 
 def _check_loadable(new: Memory, largest: int) -> None:
@@ -136,6 +164,8 @@ def _check_loadable(new: Memory, largest: int) -> None:
         end = one.end
         start = one.offset // PAGE * PAGE
         stop = -(-(one.offset + one.filesz) // PAGE) * PAGE
+        if one.is_hole and (one.offset or one.vaddr % PAGE):
+            raise DifferenceError("a hole is not made of pages")
         if one.filesz and start < table + 56 * len(new.headers) and table < stop:
             homes.append(one)
     if len(homes) != 1 or homes[0].flags != 4:
@@ -166,7 +196,7 @@ def _check_dynamic(old: Memory, new: Memory) -> None:
             if turns_off or (paths and not path.startswith(paths[-1] + b":")):
                 raise DifferenceError("its search path is another")
     flags = dict(before).get(_FLAGS_1, 0) | _NODELETE
-    own = (_RPATH, _RUNPATH, _FLAGS_1)
+    own = (_RPATH, _RUNPATH, _FLAGS_1, _INIT)
     if dict(after)[_FLAGS_1] != flags or [e for e in before if e[0] not in own] != [
         e for e in after if e[0] not in own
     ]:
@@ -198,7 +228,7 @@ def _check_other_headers(old: Memory, new: Memory) -> None:
         if one.type == LOAD or not one.filesz:
             continue
         load = new.load_at(one.vaddr)
-        if load is None:
+        if load is None or load.is_hole:
             # Absent, so only its address counts; tools should still find it within the file.
             good = one.offset == one.vaddr % PAGE
         else:
@@ -208,11 +238,13 @@ def _check_other_headers(old: Memory, new: Memory) -> None:
 
 
 def _check_new_loads(old: Memory, new: Memory) -> None:
-    """Behind all that was there: one that is written, for the dynamic section, and one that is
-    only read."""
+    """Behind all that was there: one that is written, for the dynamic section, perhaps one with a
+    starter (see `DataBlocks`), and one that is only read."""
     end = max(one.end for one in old.loads)
     found = [one for one in new.loads if one.vaddr >= end]
-    if [one.flags for one in found] != [6, 4] or any(one.filesz != one.memsz for one in found):
+    if [one.flags for one in found] not in ([6, 4], [6, 5, 4]) or any(
+        one.filesz != one.memsz for one in found
+    ):
         raise DifferenceError("its new segments are not as they should be")
     section = next(one for one in new.headers if one.type == DYNAMIC)
     if (section.vaddr, section.filesz) != (found[0].vaddr, found[0].filesz):
@@ -256,8 +288,10 @@ class _Renamed:
         good = (
             before[6:8] == b"\0\0"
             and before[4:] == after[4:]
-            and names[0] in _IMPORTS
-            and names[1] == b"layerpack_" + names[0].lstrip(b"_")
+            and (
+                tuple(names) == _EITHER
+                or (names[0] in _IMPORTS and names[1] == b"layerpack_" + names[0].lstrip(b"_"))
+            )
         )
         if good:
             self._names.add(number)
@@ -272,12 +306,16 @@ class _Renamed:
 
 
 def _check_load(
-    load: Header, old: Memory, new: Memory, index: PagedIndex, renamed: _Renamed
+    load: Header,
+    old: Memory,
+    new: Memory,
+    absent: list[tuple[int, int, int]],
+    renamed: _Renamed,
 ) -> None:
     """All bytes and rights of a PT_LOAD that the new file maps; what is absent is in the index."""
     at = load.vaddr
     while at < load.end:
-        hole = next(((s, e, f) for s, e, f in index.extents if s <= at < e), None)
+        hole = next(((s, e, f) for s, e, f in absent if s <= at < e), None)
         if hole is not None:
             if hole[1] > load.vaddr + load.filesz or hole[2] & ~load.flags or hole[2] not in (4, 5):
                 raise DifferenceError("a page would get rights that it never had")

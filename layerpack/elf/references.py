@@ -1,6 +1,6 @@
 """What a piece of code refers to: the addresses that it calls, jumps to, reads or takes.
 
-Every instruction is decoded, and what it names by its distance is told. Addresses that code
+Every instruction is decoded, and its PC-relative operands are reported. Addresses that code
 computes in another way are not; a compiler's position-independent code has only jump tables of
 that kind, which are read from the data that it takes the address of.
 """

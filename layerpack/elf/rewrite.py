@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 
 from layerpack.elf import format as elf
 from layerpack.elf import layout, rebuild
+from layerpack.elf.data import extents, starter
 from layerpack.elf.drop_table import drop_table
 from layerpack.elf.drops import NO_DROPS, Drops, overwritten
 from layerpack.elf.dynamic import PAGER, Dynamic, Image, read_dynamic, rewritten
@@ -23,7 +24,7 @@ from layerpack.elf.windows import Compressed
 from layerpack.units import sha256_file, write_aside
 
 #: Part of the keys of what is packed and guarded: another number means that other bytes come out.
-REWRITE_VERSION: Final = 2
+REWRITE_VERSION: Final = 3
 # Names are found by a 32-bit distance from the string table.
 _FURTHEST_NAME: Final = 1 << 32
 
@@ -31,7 +32,7 @@ _FURTHEST_NAME: Final = 1 << 32
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Original:
     """A library that can be rewritten; `view` are its bytes, without what `drops` leaves out of
-    the file at `path`; `table` is what the pager is told of that."""
+    the file at `path`; `table` describes that to the pager."""
 
     path: Path
     view: memoryview
@@ -121,12 +122,13 @@ def search_path(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """The new file: `changes` (address, bytes) of what stays, the new dynamic section, the tail
-    up to the frames, and the frames; `size` is that of the file."""
+    the starter's code, up to the frames, and the frames; `size` is that of the file."""
 
     layout: layout.Layout
     header: bytes
     changes: tuple[tuple[int, bytes], ...]
     dynamic: bytes
+    starter: bytes
     tail: bytes
     frames: tuple[bytes, ...]
     size: int
@@ -143,6 +145,12 @@ def plan(
     Raises ElfError where the library cannot be taken apart.
     """
     library, section = original.library, original.section
+    blocks = compressed.blocks
+    first = section.value(elf.DT_INIT)
+
+    def start(at: int) -> bytes:
+        return starter(library.machine, at, blocks[0].vaddr, first) if blocks else b""
+
     index = Index(
         source=bytes.fromhex(sha256_file(original.path)),
         name=original.path.name.encode("utf-8", "replace").decode(),
@@ -153,10 +161,19 @@ def plan(
         ranges=ranges,
         windows=compressed.windows,
         drops=original.table,
+        blocks=blocks,
     )
-    # The section's size does not depend on the offsets in it.
-    size = len(rewritten(section, needed=0, path=(search[0], 0) if search else None))
-    places = layout.plan(library, ranges, size)
+
+    def dynamic(needed: int, path: int, started: int) -> bytes:
+        found = (search[0], path) if search else None
+        return rewritten(section, needed=needed, path=found, start=started if blocks else None)
+
+    # No size depends on the offsets and addresses that are not known yet.
+    size, code_size = len(dynamic(0, 0, 0)), len(start(0))
+    absent = tuple(sorted((*ranges, *extents(blocks)), key=lambda one: one.vaddr))
+    places = layout.plan(library, absent, size, code_size)
+    if blocks:
+        index = replace(index, starter=places.starter_vaddr)
 
     # New strings are found by their distance from the library's own table, whose size the loader
     # does not check.
@@ -177,6 +194,7 @@ def plan(
         library,
         places,
         dynamic_size=size,
+        starter_size=code_size,
         tail_size=frames_at + compressed.size,
         index=(index_at, len(written)),
     )
@@ -186,9 +204,8 @@ def plan(
         layout=places,
         header=layout.elf_header(original.view, places),
         changes=tuple(_renamed(section, offsets[2:])),
-        dynamic=rewritten(
-            section, needed=offsets[0], path=(search[0], offsets[1]) if search else None
-        ),
+        dynamic=dynamic(offsets[0], offsets[1], places.starter_vaddr),
+        starter=start(places.starter_vaddr),
         tail=bytes(tail),
         frames=compressed.frames,
         size=places.tail_offset + frames_at + compressed.size,
@@ -231,6 +248,7 @@ def _write(out: BinaryIO, view: memoryview, plan: Plan) -> None:
     for offset, data in (
         (0, plan.header),
         (plan.layout.dynamic_offset, plan.dynamic),
+        (plan.layout.starter_offset, plan.starter),
         (plan.layout.tail_offset, plan.tail),
     ):
         out.seek(offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import zstandard
@@ -13,7 +13,7 @@ import zstandard
 from layerpack.elf import format as elf
 from layerpack.elf.dynamic import Image
 from layerpack.elf.filter import FILTERS, NONE, bits_for, encode
-from layerpack.elf.index import PAGE, Range, Run, Window, checksum, pages_of
+from layerpack.elf.index import PAGE, Block, Range, Run, Window, checksum, pages_of
 
 #: What compresses, for keys of caches: another version may give other bytes.
 ZSTD: Final = f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
@@ -21,17 +21,24 @@ ZSTD: Final = f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compressed:
-    """Windows and the frames they name, in file order; `filter` and `filter_bits` as in `Index`."""
+    """Windows, blocks and the frames they name, in file order; `filter` and `filter_bits` as in
+    `Index`."""
 
     windows: tuple[Window, ...]
     frames: tuple[bytes, ...]
     filter: int
     filter_bits: int
+    blocks: tuple[Block, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes of all frames."""
         return sum(len(frame) for frame in self.frames)
+
+    def with_blocks(self, blocks: tuple[Block, ...], frames: tuple[bytes, ...]) -> Compressed:
+        """The same, and blocks that count from the first of their own frames."""
+        moved = tuple(replace(one, offset=self.size + one.offset) for one in blocks)
+        return replace(self, blocks=moved, frames=(*self.frames, *frames))
 
 
 def cut(

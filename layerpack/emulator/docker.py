@@ -1,7 +1,8 @@
 """The sandbox as a container: what the layers are built in, they are run in.
 
 The function's files lie in the volumes of a container that does nothing else, since an engine may
-be on another machine; each environment is a container that has them read-only. What the engine
+be on another machine; each environment is a container that has them read-only, and in place of the
+image's system what of that stands for Lambda's (emulator/image_system.py). What the engine
 gives (no /dev/shm, a read-only root, a user, no capability) is that of `docker run --ipc=none
 --read-only --user`; memory and processor are held by inside/agent.py, which runs the function.
 """
@@ -16,34 +17,36 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any, Final
 
-from layerpack.docker_engine import Engine, Image
+from layerpack.emulator.etc import GROUP, USER
+from layerpack.emulator.image_system import (
+    COPIES,
+    HOME,
+    PACKAGE,
+    SEARCH,
+    ImageSystem,
+    volume,
+)
 from layerpack.emulator.sandbox import (
     BOOTSTRAP,
-    GROUP,
-    USER,
     CannotIsolateError,
     Program,
     Settings,
     bootstrap_of,
     surroundings,
 )
-from layerpack.held_container import HeldContainer, Member, file_member
-from layerpack.limits import RuntimeProfile
+from layerpack.emulator.system import COPY
+from layerpack.held_container import HeldContainer, Member, file_member, folder_member
 from layerpack.units import sorted_walk
 
-_PACKAGE: Final = Path(__file__).parents[1]
 #: Where agent.py looks for them.
 _MODULES: Final = (
-    "__init__.py",
-    *(f"emulator/{n}.py" for n in ("__init__", "memory", "processor")),
+    *("__init__.py", "process_tree.py"),
+    *(f"emulator/{n}.py" for n in ("__init__", "mapped", "memory", "processor")),
 )
-_AGENT: Final = "/var/rapid/agent.py"
-_FOLDERS: Final = ("/opt", "/var/task", "/var/runtime", "/var/rapid")
-# Lambda's image has its Python in the first.
-_SEARCH: Final = "/var/lang/bin:/usr/local/bin:/usr/bin:/bin"
+_AGENT: Final = f"{HOME}/agent.py"
+_FOLDERS: Final = ("/opt", "/var/task", "/var/runtime", HOME)
 # Enough for an emulated processor.
 _START_SECONDS: Final = 60.0
 _CONTROL, _OUTPUT = 0, 1
@@ -54,19 +57,15 @@ _CHUNK: Final = 1 << 16
 
 
 class Carrier:
-    """A program's files, in an engine; `start` runs it there, in containers of `image`.
+    """A program's files, in an engine; `start` runs it there, in containers with the `system`.
 
     Raises BuildToolError where the engine refuses.
     """
 
-    def __init__(
-        self, engine: Engine, image: Image, profile: RuntimeProfile, program: Program
-    ) -> None:
-        self._engine, self._image, self._profile = engine, image, profile
-        # Without what the image has there.
-        volume = {"Type": "volume", "Source": "", "VolumeOptions": {"NoCopy": True}}
-        mounts = [{**volume, "Target": path, "ReadOnly": False} for path in _FOLDERS]
-        self._held = HeldContainer(engine, image, profile, host={"mounts": mounts})
+    def __init__(self, system: ImageSystem, program: Program) -> None:
+        self._system = system
+        host = {"mounts": [volume(path) for path in _FOLDERS]}
+        self._held = HeldContainer(system.engine, system.image, system.profile, host=host)
         try:
             self._held.put(_members(program))
         except BaseException:
@@ -74,19 +73,21 @@ class Carrier:
             raise
 
     def start(self, program: Program, settings: Settings) -> DockerRunning:
-        """Start the function's process. Raises CannotIsolateError where the image has no such
-        Python, and BuildToolError."""
-        python = f"python{self._profile.python}"
+        """Start the function's process. Raises CannotIsolateError where that does not start, and
+        BuildToolError."""
+        system = self._system
+        python = f"python{system.profile.python}"
         held = HeldContainer(
-            self._engine,
-            self._image,
-            self._profile,
+            system.engine,
+            system.image,
+            system.profile,
             # Not by the image's own variables, which may name another one.
-            ("/bin/sh", "-c", f"PATH={_SEARCH}; exec {python} -I -S -B {_AGENT}"),
+            ("/bin/sh", "-c", f"PATH={SEARCH}; exec {python} -I -S -B {_AGENT}"),
             talking=True,
             user=f"{USER}:{GROUP}",
             host={
-                "volumes_from": [f"{self._held.id}:ro"],
+                "volumes_from": [f"{self._held.id}:ro", *system.volumes_from],
+                "mounts": system.mounts,
                 "read_only": True,
                 "ipc_mode": "none",
                 "cap_drop": ["ALL"],
@@ -124,11 +125,13 @@ def _members(program: Program) -> Iterator[Member]:
     ):
         for path in sorted_walk(folder):
             yield file_member(f"{place}/{path.as_posix()}", folder / path)
-    inside = _PACKAGE / "emulator/inside"
+    # The system's volumes are mounted there, too, and this one is read-only then.
+    yield from map(folder_member, (COPY, *COPIES))
+    inside = PACKAGE / "emulator/inside"
     yield file_member(_AGENT, inside / "agent.py")
     yield file_member(BOOTSTRAP, inside / "runtime.py")
     for name in _MODULES:
-        yield file_member(f"/var/rapid/layerpack/{name}", _PACKAGE / name)
+        yield file_member(f"{HOME}/layerpack/{name}", PACKAGE / name)
 
 
 class DockerRunning:
@@ -145,6 +148,7 @@ class DockerRunning:
         self._peak = self._read = 0
         self._said = bytearray()
         self.out_of_memory = False
+        self.mapped: set[str] = set()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=16)
         reading, self._printed = os.pipe()
         self.output: IO[bytes] = os.fdopen(reading, "rb", buffering=0)
@@ -175,10 +179,13 @@ class DockerRunning:
     def kill(self) -> None:
         """See sandbox.Running."""
         self._held.remove()
+        # An engine that no longer answers would not end it.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
         """See sandbox.Running."""
-        self._held.remove()
+        self.kill()
         if self._thread.is_alive():
             self._thread.join()
         self._held.close()
@@ -219,6 +226,7 @@ class DockerRunning:
             message = json.loads(data)
             self._peak = message.get("peak", self._peak)
             self._read = message.get("read", self._read)
+            self.mapped.update(message.get("mapped", ()))
             if "ended" in message:
                 self.out_of_memory = message["out_of_memory"]
                 self._code = message["ended"]

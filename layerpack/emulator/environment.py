@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty
 from typing import Final
 
@@ -29,6 +29,9 @@ _FUNCTION_ARN: Final = "arn:aws:lambda:us-east-1:000000000000:function:{}"
 _MB: Final = 2**20
 # What Invoke gives of the log.
 _TAIL_BYTES: Final = 4096
+# Of what a process printed that ended by itself.
+_WORDS_LINES: Final = 10
+_WORDS_BYTES: Final = 2000
 # A message may have lines of its own, and begin where the function's last line ended.
 _ERROR_LINES: Final = re.compile(rb"\[(?:ERROR|CRITICAL)\].*", re.DOTALL)
 
@@ -41,7 +44,8 @@ class Invocation:
     `error_type` (empty where there is none). `read_bytes` is what they read of files and mapped of
     them since the environment began. Durations are in milliseconds; `init_ms` is None where
     the environment had been initialised before, or had to be within the invocation; `memory_mb` is
-    the most that the function's processes took.
+    the most that the function's processes took. `last_words` are the last lines that a process
+    printed which ended by itself; empty for all others.
     """
 
     request: str
@@ -52,15 +56,18 @@ class Invocation:
     init_ms: float | None
     memory_mb: int
     read_bytes: int
+    last_words: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Answer:
-    """What an invocation gave; `fatal` where the environment cannot go on."""
+    """What an invocation gave; `fatal` where the environment cannot go on; `last_words` as in
+    Invocation."""
 
     payload: bytes
     error_type: str = ""
     fatal: bool = False
+    last_words: str = ""
 
 
 class Environment:
@@ -82,6 +89,9 @@ class Environment:
         self._at_start = True
         self._tail = bytearray()
         self._tail_lock = threading.Lock()
+        self._words = bytearray()
+        #: What it ran code of (see Running.mapped), once it was initialised or invoked.
+        self.mapped: set[str] = set()
         self._life: _Life | None = self._begin()
         self._is_new = True
 
@@ -117,23 +127,34 @@ class Environment:
             init_ms=init_ms,
             memory_mb=memory,
             read_bytes=read,
+            last_words=answer.last_words,
         )
         self._report(invocation, fatal=answer.fatal)
         return invocation
 
     def initialise(self) -> str:
-        """Wait until the handler is imported, as before the first event: why that fails, as
-        `ImportError: no such module`; empty where it does not."""
+        """Wait until the handler is imported, as before the first event: Lambda's description of
+        the error, in JSON; empty where there is none."""
         assert self._life is not None  # noqa: S101
         message = self._life.wait(self._life.began + self._settings.timeout)
-        if message is None:
-            return "it does not come to an end"
-        if message.kind == "ready":
+        if message is not None and message.kind == "ready":
+            self._look(self._life)
             return ""
-        if message.kind == "init error":
-            error = json.loads(message.body)
-            return f"{error.get('errorType')}: {error.get('errorMessage')}"
-        return _exit_reason(self._life.code)
+        if message is not None and message.kind == "init error":
+            return message.body.decode(errors="replace")
+        kind, text = "Runtime.ExitError", _exit_reason(self._life.code)
+        self._life.output.flush()
+        if message is None:
+            kind = "Sandbox.Timedout"
+            text = f"the import did not end within {self._settings.timeout:.2f} seconds"
+        return _described(kind, text, fatal=True).payload.decode()
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that the function printed, a few at most."""
+        with self._tail_lock:
+            lines = bytes(self._words).decode(errors="replace").splitlines()
+        return "\n".join(lines[-_WORDS_LINES:])
 
     @property
     def log_tail(self) -> bytes:
@@ -154,7 +175,16 @@ class Environment:
             self._life = None
 
     def _begin(self) -> _Life:
-        return _Life(self._start(self._program, self._settings), self._log)
+        with self._tail_lock:
+            self._words.clear()
+        running = self._start(self._program, self._settings)
+        try:
+            return _Life(running, self._printed)
+        except BaseException:
+            # No thread or descriptor is free.
+            running.kill()
+            running.end()
+            raise
 
     def _initialised(self, request: Request) -> tuple[_Answer | None, float | None]:
         """Wait until the handler is imported: an answer where that fails, and the milliseconds that
@@ -239,18 +269,25 @@ class Environment:
         reason = _exit_reason(life.code)
         life.output.flush()
         self._say(f"RequestId: {request.id} Error: {reason}\n{kind}\n")
-        return _described(kind, f"RequestId: {request.id} Error: {reason}", fatal=True)
+        answer = _described(kind, f"RequestId: {request.id} Error: {reason}", fatal=True)
+        return replace(answer, last_words=self.last_words)
 
     def _end_invocation(self, *, fatal: bool) -> tuple[int, int]:
         """The most memory that was taken, in MB, and the bytes that were read."""
         life = self._life
         assert life is not None  # noqa: S101 (an invocation begins one)
         life.output.flush()
-        peak, read = life.running.look()
+        peak, read = self._look(life)
         if fatal:
             life.end()
             self._life = None
         return min(math.ceil(peak / _MB), self._settings.memory_mb), read
+
+    def _look(self, life: _Life) -> tuple[int, int]:
+        """See Running."""
+        found = life.running.look()
+        self.mapped |= life.running.mapped
+        return found
 
     def _report(self, invocation: Invocation, *, fatal: bool) -> None:
         """Lambda's last lines on an invocation."""
@@ -273,6 +310,13 @@ class Environment:
     def _say(self, line: str) -> None:
         """Lambda's own lines begin where the function's end."""
         self._log((b"" if self._at_start else b"\n") + line.encode())
+
+    def _printed(self, data: bytes) -> None:
+        """What the function prints, without Lambda's own lines."""
+        with self._tail_lock:
+            self._words += data[-_WORDS_BYTES:]
+            del self._words[:-_WORDS_BYTES]
+        self._log(data)
 
     def _log(self, data: bytes) -> None:
         # Its client joins the lines of an error so, and CloudWatch parts them.
@@ -299,7 +343,7 @@ class _Life:
         self.began = time.monotonic()
         self.killed = ""
         self.code = 0
-        self.api = RuntimeApi(running.listener)
+        self.api = RuntimeApi(running.listener, lambda text: log(f"{text}\n".encode()))
         self.output = Output(running.output, log)
         self._waiter = threading.Thread(target=self._await_end, daemon=True)
         self._waiter.start()

@@ -9,193 +9,202 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from layerpack.emulator.environment import Invocation
-from layerpack.emulator.http_event import HttpResponse, event_of, json_problem, response_of
-from layerpack.emulator.http_server import Handler, Server
+from layerpack.emulator.http_event import HttpResponse, event_of, response_of
+from layerpack.emulator.http_guard import foreign_reason
+from layerpack.emulator.http_server import HttpRequest, HttpServer, Limits, listening, refusal
 from layerpack.emulator.pool import Pool, TooManyError
 from layerpack.errors import LayerpackError
+from layerpack.limits import LambdaLimits, json_problem
 
-#: Lambda's quotas for events, in bytes: synchronous and asynchronous ones.
-LARGEST_EVENT: Final = 6 * 2**20
-_LARGEST_ASYNC: Final = 2**20
 _INVOKE = re.compile(r"/2015-03-31/functions/(?P<function>[^/]+)/invocations")
 # A name, a full or a partial ARN, each perhaps with the only version that there is.
 _NAME = re.compile(r"(?:.*:function:|\d{12}:)?(?P<name>[A-Za-z0-9_-]+)(?::\$LATEST)?")
+# AWS's Runtime Interface Emulator knows every function by this name.
+_ANY_FUNCTION: Final = "function"
+_HEAD_BYTES: Final = 1 << 16
+_CONNECTIONS: Final = 256
+_IDLE_SECONDS: Final = 75.0
+_TRANSFER_SECONDS: Final = 60.0
 
 
 class HttpFront:
-    """Serves a pool's function, called `name`, at `host` and `port` (0: any that is free).
+    """Serves a pool's function, called `name`, at `host` and `port` (0: any that is free), to
+    requests that name it so, or by a name in `allowed`; `report` gets a line on each request that
+    fails for want of an environment.
 
     Raises OSError where it cannot listen there.
     """
 
-    def __init__(self, pool: Pool, name: str, host: str, port: int) -> None:
-        self._server = _Server((host, port), _Handler)
-        self._server.pool = pool
-        self._server.function = name
+    def __init__(
+        self,
+        pool: Pool,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        report: Callable[[str], None],
+        allowed: Collection[str] = (),
+    ) -> None:
+        listener = listening(host, port)
+        self._address: tuple[str, int] = listener.getsockname()[:2]
+        names = frozenset(one.lower() for one in allowed)
+        function = _Function(pool=pool, name=name, host=host, allowed=names, report=report)
+        limits = Limits(
+            head_bytes=_HEAD_BYTES,
+            body_bytes=LambdaLimits.load().event_bytes,
+            connections=_CONNECTIONS + pool.limit,
+            idle=_IDLE_SECONDS,
+            transfer=_TRANSFER_SECONDS,
+        )
+        self._server = HttpServer(listener, function.answer, limits, report)
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        host, port = self._address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def serve(self) -> None:
         """Serve until `stop`, or an exception such as KeyboardInterrupt."""
-        self._server.serve_forever()
+        self._server.serve()
 
     def stop(self) -> None:
         """End `serve`, from another thread."""
-        self._server.shutdown()
+        self._server.stop()
 
     def close(self) -> None:
         """Listen no more."""
-        self._server.server_close()
+        self._server.close()
 
 
-class _Server(Server):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Function:
+    """Requests as invocations of the function called `name`, by a server that listens at `host`,
+    and has the names `allowed` too; `report` gets a line on each that fails without an answer."""
+
     pool: Pool
-    function: str
+    name: str
+    host: str
+    allowed: frozenset[str]
+    report: Callable[[str], None]
 
+    def answer(self, request: HttpRequest, send: Callable[[HttpResponse], None]) -> None:
+        """Answer a request."""
+        send(self._response(request))
 
-class _Handler(Handler):
-    server: _Server
-
-    def _handle(self) -> None:
+    def _response(self, request: HttpRequest) -> HttpResponse:
         try:
-            match = _INVOKE.fullmatch(urlsplit(self.path).path)
-            if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-                body = self.chunks_of(LARGEST_EVENT)
-            else:
-                size = _size_of(self.headers.get("Content-Length") or "0")
-                body = self.body_of(size, LARGEST_EVENT)
+            path = urlsplit(request.target).path
         except ValueError:
-            self.close_connection = True
-            self._message(400, "Bad Request")
-            return
+            return refusal(400)
+        if reason := foreign_reason(request, self.host, self.allowed):
+            return _failure(403, "AccessDeniedException", reason)
+        match = _INVOKE.fullmatch(path)
         try:
             if match is None:
-                self._front(body)
-            elif self.command != "POST":
-                self._fail(405, "MethodNotAllowedException", "Invoke is a POST request.")
-            else:
-                self._invoke(unquote(match["function"]), body)
-        except LayerpackError as error:
+                return self._front(request)
+            if request.method != "POST":
+                text = "Invoke is a POST request."
+                return _failure(405, "MethodNotAllowedException", text)
+            return self._invoke(request, unquote(match["function"]))
+        except (LayerpackError, OSError) as error:
             # No new environment can be had: what Lambda, too, would call its own trouble.
-            self._fail(500, "ServiceException", error.message, {"Type": "Service"})
+            reason = error.message if isinstance(error, LayerpackError) else str(error)
+            self.report(f"no environment can be started: {reason}")
+            return _failure(500, "ServiceException", reason, {"Type": "Service"})
 
-    # The names that http.server looks for.
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _handle  # noqa: N815
-
-    def _invoke(self, function: str, body: bytes | None) -> None:
+    def _invoke(self, request: HttpRequest, function: str) -> HttpResponse:
         """Lambda's own API."""
-        kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        match = _NAME.fullmatch(function)
-        if match is None or match["name"] != self.server.function:
-            arn = f"arn:aws:lambda:us-east-1:000000000000:function:{function}"
-            self._fail(404, "ResourceNotFoundException", f"Function not found: {arn}")
-        elif kind not in ("RequestResponse", "Event", "DryRun"):
-            self._fail(400, "InvalidParameterValueException", f"Unknown invocation type {kind}")
-        elif body is None or (kind == "Event" and len(body) > _LARGEST_ASYNC):
-            largest = (_LARGEST_ASYNC if kind == "Event" else LARGEST_EVENT) // 2**20
-            text = f"Request must be smaller than {largest} MB"
-            self._fail(413, "RequestTooLargeException", text)
-        elif problem := json_problem(body or b"{}"):
-            text = f"Could not parse request body into json: {problem}"
-            self._fail(400, "InvalidRequestContentException", text)
-        elif (context := self._client_context()) is None:
+        kind = request.header("x-amz-invocation-type", "RequestResponse")
+        context = _client_context(request.header("x-amz-client-context"))
+        refused = self._refused(request, function, kind)
+        if refused is None and context is None:
             text = "Client context must be a valid Base64-encoded JSON object."
-            self._fail(400, "InvalidRequestContentException", text)
-        elif kind == "DryRun":
-            self._send(HttpResponse(status=204, headers=(), body=b""))
-        elif kind == "Event":
-            self.server.pool.later(body or b"{}", context)
-            self._send(HttpResponse(status=202, headers=(), body=b""))
-        else:
-            answer, log = self._answered(body or b"{}", context)
-            if answer is not None:
-                self._send(_invoke_response(answer, log, self.headers.get("X-Amz-Log-Type", "")))
-            else:
-                self._fail(
-                    429,
-                    "TooManyRequestsException",
-                    "Rate Exceeded.",
-                    {"Reason": "ConcurrentInvocationLimitExceeded", "Type": "User"},
-                )
+            refused = _failure(400, "InvalidRequestContentException", text)
+        if refused is not None:
+            return refused
+        event = request.body or b"{}"
+        if kind == "DryRun":
+            return HttpResponse(status=204, headers=(), body=b"")
+        if kind == "Event":
+            self.pool.later(event, context or "")
+            return HttpResponse(status=202, headers=(), body=b"")
+        answer, log = self._answered(event, context or "")
+        if answer is not None:
+            return _invoke_response(answer, log, request.header("x-amz-log-type"))
+        more = {"Reason": "ConcurrentInvocationLimitExceeded", "Type": "User"}
+        return _failure(429, "TooManyRequestsException", "Rate Exceeded.", more)
 
-    def _front(self, body: bytes | None) -> None:
+    def _refused(self, request: HttpRequest, function: str, kind: str) -> HttpResponse | None:
+        """What Lambda says of an invocation that it does not take; None if it does."""
+        limits = LambdaLimits.load()
+        largest = limits.asynchronous_event_bytes if kind == "Event" else limits.event_bytes
+        match = _NAME.fullmatch(function)
+        if match is None or match["name"] not in (self.name, _ANY_FUNCTION):
+            arn = f"arn:aws:lambda:us-east-1:000000000000:function:{function}"
+            return _failure(404, "ResourceNotFoundException", f"Function not found: {arn}")
+        if kind not in ("RequestResponse", "Event", "DryRun"):
+            text = f"Unknown invocation type {kind}"
+            return _failure(400, "InvalidParameterValueException", text)
+        if request.body is None or len(request.body) > largest:
+            text = f"Request must be smaller than {largest // 2**20} MB"
+            return _failure(413, "RequestTooLargeException", text)
+        if problem := json_problem(request.body or b"{}"):
+            text = f"Could not parse request body into json: {problem}"
+            return _failure(400, "InvalidRequestContentException", text)
+        return None
+
+    def _front(self, request: HttpRequest) -> HttpResponse:
         """API Gateway's."""
-        if body is None:
-            self._message(413, "Request Entity Too Large")
-            return
-        event = json.dumps(
-            event_of(self.command, self.path, self.headers.items(), body, self.client_address[0])
-        ).encode()
-        if len(event) > LARGEST_EVENT:
-            self._message(413, "Request Entity Too Large")
-            return
+        if request.body is None:
+            return refusal(413)
+        told = event_of(
+            request.method, request.target, request.headers, request.body, request.client
+        )
+        event = json.dumps(told).encode()
+        if len(event) > LambdaLimits.load().event_bytes:
+            return refusal(413)
         answer, _ = self._answered(event)
         if answer is None:
-            self._message(429, "Too Many Requests")
-        elif answer.error_type:
-            self._message(500, "Internal Server Error")
-        else:
-            try:
-                self._send(response_of(answer.payload))
-            except ValueError:
-                self._message(500, "Internal Server Error")
+            return refusal(429)
+        if answer.error_type:
+            return refusal(500)
+        try:
+            return response_of(answer.payload)
+        except ValueError:
+            return refusal(500)
 
     def _answered(self, event: bytes, client_context: str = "") -> tuple[Invocation | None, bytes]:
         """The answer and the log's end; None where all environments are busy."""
         try:
-            with self.server.pool.environment() as environment:
+            with self.pool.environment() as environment:
                 answer = environment.invoke(event, client_context)
                 return answer, environment.log_tail
         except TooManyError:
             return None, b""
 
-    def _client_context(self) -> str | None:
-        """JSON that a header can carry, which comes in base64; empty where there is none, and None
-        for what is no JSON."""
-        text = self.headers.get("X-Amz-Client-Context", "")
-        try:
-            return json.dumps(json.loads(base64.b64decode(text, validate=True))) if text else ""
-        except (ValueError, RecursionError):
-            return None
 
-    def _fail(
-        self, status: int, kind: str, message: str, more: dict[str, str] | None = None
-    ) -> None:
-        body = json.dumps({"Type": "User", **(more or {}), "message": message, "Message": message})
-        headers = (("x-amzn-ErrorType", kind), ("Content-Type", "application/json"))
-        self._send(HttpResponse(status=status, headers=headers, body=body.encode()))
+def _client_context(text: str) -> str | None:
+    """JSON that a header can carry, from `text` in base64; empty if that is, None if it holds no
+    JSON."""
+    try:
+        return json.dumps(json.loads(base64.b64decode(text, validate=True))) if text else ""
+    except (ValueError, RecursionError):
+        return None
 
-    def _message(self, status: int, message: str) -> None:
-        body = json.dumps({"message": message}).encode()
-        headers = (("content-type", "application/json"),)
-        self._send(HttpResponse(status=status, headers=headers, body=body))
 
-    def _send(self, response: HttpResponse) -> None:
-        self.send_response(response.status)
-        for name, value in response.headers:
-            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                self.send_header(name, value)
-        # These have no body ("HTTP Semantics", RFC 9110, 15.3.5 and 15.4.5).
-        bare = response.status in (204, 304)
-        if not bare:
-            self.send_header("Content-Length", str(len(response.body)))
-        self.end_headers()
-        if self.command != "HEAD" and not bare:
-            self.wfile.write(response.body)
-
-    def handle_expect_100(self) -> bool:
-        """Answered at once: the client waits for it with the body."""
-        going_on = super().handle_expect_100()
-        self.wfile.flush()
-        return going_on
+def _failure(
+    status: int, kind: str, message: str, more: dict[str, str] | None = None
+) -> HttpResponse:
+    body = json.dumps({"Type": "User", **(more or {}), "message": message, "Message": message})
+    headers = (("x-amzn-ErrorType", kind), ("Content-Type", "application/json"))
+    return HttpResponse(status=status, headers=headers, body=body.encode())
 
 
 def _invoke_response(answer: Invocation, log: bytes, wish: str) -> HttpResponse:
@@ -209,9 +218,3 @@ def _invoke_response(answer: Invocation, log: bytes, wish: str) -> HttpResponse:
     if wish == "Tail":
         headers.append(("X-Amz-Log-Result", base64.b64encode(log).decode()))
     return HttpResponse(status=200, headers=tuple(headers), body=answer.payload)
-
-
-def _size_of(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(text)
-    return int(text)

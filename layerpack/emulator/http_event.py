@@ -123,19 +123,6 @@ def _response(payload: bytes) -> HttpResponse:
     return HttpResponse(status=status, headers=tuple(headers), body=body)
 
 
-def json_problem(text: bytes) -> str:
-    """Why a text is not JSON (NaN and Infinity, which Python reads, are not); empty where it is."""
-    try:
-        json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        return str(error)
-    return ""
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON value")
-
-
 def _header_text(value: Any) -> str:
     """A header's value as API Gateway sends it: text, or a number or truth value as in JSON."""
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""How much memory the processes of a sandbox take, by /proc (proc(5))."""
+"""The memory that processes of a sandbox take, and the files they run code of (proc(5))."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from layerpack.emulator.mapped import mapped_files
+from layerpack.process_tree import descendants
+
 _PROC: Final = Path("/proc")
 # Between two looks: a process that allocates as fast as it can gets some 100 MB further.
 _SECONDS: Final = 0.02
 # Lines of smaps (proc(5)), and in it a mapping of a file in /tmp with its share.
 _SIZE: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+# Of its program and libraries, in status.
+_CODE: Final = re.compile(r"^Vm(?:Exe|Lib):\s*(\d+)", re.MULTILINE)
 _IN_TMP: Final = re.compile(
     r"^[0-9a-f]+-[0-9a-f]+ .* /tmp/.*\n(?:\w+: .*\n)*?Pss: +(\d+) kB$", re.MULTILINE
 )
@@ -22,11 +27,13 @@ _IN_TMP: Final = re.compile(
 class MemoryWatch:
     """Looks at a process and all that descend from it; `on_limit` is called once when they take
     more than `limit` bytes. `peak` is the most that they took, `read` what they read of files and
-    mapped of them, in bytes."""
+    mapped of them, in bytes; `mapped` are programs and libraries that they ran code of."""
 
     def __init__(self, process: int, limit: int, on_limit: Callable[[], None]) -> None:
         self.peak = 0
         self.read = 0
+        self.mapped: set[str] = set()
+        self._code: dict[int, tuple[str, ...]] = {}
         self._process = process
         self._limit = limit
         self._on_limit = on_limit
@@ -39,9 +46,12 @@ class MemoryWatch:
         self._end.set()
         self._thread.join()
 
-    def look(self) -> None:
-        """Look now."""
+    def look(self, *, anew: bool = False) -> None:
+        """Look now; `anew`: list mappings even of processes whose code has its former size."""
+        if anew:
+            self._code = {}
         processes = descendants(self._process)
+        self._look_at_code(processes)
         used, reclaimable = memory_of(processes)
         if used > self._limit:
             # Pages that a child shares with its parent were counted for both.
@@ -56,25 +66,13 @@ class MemoryWatch:
         while not self._end.wait(_SECONDS):
             self.look()
 
-
-def descendants(process: int) -> set[int]:
-    """A process and all that descend from it."""
-    found = {process}
-    waiting = [process]
-    while waiting:
-        one = waiting.pop()
-        try:
-            threads = list((_PROC / str(one) / "task").iterdir())
-            children = [
-                int(number)
-                for thread in threads
-                for number in (thread / "children").read_text(encoding="ascii").split()
-            ]
-        except (OSError, ValueError):
-            continue
-        waiting += [child for child in children if child not in found]
-        found.update(children)
-    return found
+    def _look_at_code(self, processes: set[int]) -> None:
+        """See what is mapped by processes whose code has another size than at the last look: to
+        list mappings takes long."""
+        sizes = {one: tuple(_CODE.findall(_status(one))) for one in processes}
+        changed = [one for one in processes if sizes[one] != self._code.get(one)]
+        self._code = sizes
+        self.mapped |= mapped_files(changed)
 
 
 def bytes_read_by(processes: set[int]) -> int:
@@ -93,8 +91,10 @@ def exact_memory_of(processes: set[int], least: int) -> int:
     kilobytes = 0
     for process in processes:
         try:
+            # On both sides: a file may be mapped, or let go, between two looks.
+            in_tmp = _in_tmp(process)
             rollup = (_PROC / str(process) / "smaps_rollup").read_text(encoding="ascii")
-            maps = (_PROC / str(process) / "smaps").read_text(encoding="utf-8", errors="replace")
+            in_tmp = max(in_tmp, _in_tmp(process))
         except PermissionError:
             return least
         except OSError:
@@ -102,8 +102,14 @@ def exact_memory_of(processes: set[int], least: int) -> int:
             continue
         sizes = dict(_SIZE.findall(rollup))
         kilobytes += int(sizes.get("Pss_Anon", 0)) + int(sizes.get("Pss_Shmem", 0))
-        kilobytes -= sum(int(match[1]) for match in _IN_TMP.finditer(maps))
+        kilobytes -= in_tmp
     return kilobytes * 1024
+
+
+def _in_tmp(process: int) -> int:
+    """What a process maps of files in /tmp, in kB."""
+    maps = (_PROC / str(process) / "smaps").read_text(encoding="utf-8", errors="replace")
+    return sum(int(match[1]) for match in _IN_TMP.finditer(maps))
 
 
 def memory_of(processes: set[int]) -> tuple[int, int]:
@@ -113,16 +119,19 @@ def memory_of(processes: set[int]) -> tuple[int, int]:
     """
     used = reclaimable = 0
     for process in processes:
-        try:
-            text = (_PROC / str(process) / "status").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
         sizes = {
             name: int(value.split()[0]) * 1024
-            for line in text.splitlines()
+            for line in _status(process).splitlines()
             if line.startswith("Rss")
             for name, _, value in [line.partition(":")]
         }
         used += sizes.get("RssAnon", 0) + sizes.get("RssShmem", 0)
         reclaimable = max(reclaimable, sizes.get("RssFile", 0))
     return used, reclaimable
+
+
+def _status(process: int) -> str:
+    """What the kernel says of a process; empty where it is gone."""
+    with suppress(OSError):
+        return (_PROC / str(process) / "status").read_text(encoding="utf-8", errors="replace")
+    return ""

@@ -16,11 +16,19 @@ class TooManyError(Exception):
 
 
 class Pool:
-    """At most `limit` environments, kept warm: `first`, and what `start` starts as it is needed."""
+    """At most `limit` environments, kept warm: `first`, and what `start` starts as it is needed;
+    `report` gets a line on each event that is dropped."""
 
-    def __init__(self, start: Callable[[], Environment], limit: int, first: Environment) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Environment],
+        limit: int,
+        first: Environment,
+        report: Callable[[str], None],
+    ) -> None:
         self._start = start
-        self._limit = limit
+        self._report = report
+        self.limit = limit
         self._lock = threading.Lock()
         self._idle: list[Environment] = [first]
         self._all: set[Environment] = {first}
@@ -57,7 +65,9 @@ class Pool:
                 with self.environment() as environment:
                     environment.invoke(event, client_context)
                 return
-            except LayerpackError:
+            except (LayerpackError, OSError) as error:
+                reason = error.message if isinstance(error, LayerpackError) else str(error)
+                self._report(f"an event was dropped, as no environment can be started: {reason}")
                 return
             except TooManyError:
                 if self._closed:
@@ -79,7 +89,7 @@ class Pool:
 
     def _take(self) -> Environment:
         with self._lock:
-            if self._closed or (not self._idle and len(self._all) + self._starting >= self._limit):
+            if self._closed or (not self._idle and len(self._all) + self._starting >= self.limit):
                 raise TooManyError
             if self._idle:
                 # The one that was used last: its memory is the warmest.

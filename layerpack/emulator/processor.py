@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from layerpack.emulator.memory import descendants
+from layerpack.process_tree import descendants
 
 #: Memory that brings one whole virtual processor, in MB.
 MB_A_PROCESSOR: Final = 1769
@@ -34,6 +34,8 @@ class ProcessorShare:
     def __init__(self, process: int, share: float) -> None:
         self._process = process
         self._share = share
+        # By number: a number may come to be another process's, what was opened never does.
+        self._opened: dict[int, int] = {}
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         if share < (os.cpu_count() or 1):
@@ -54,7 +56,7 @@ class ProcessorShare:
         stopped: set[int] = set()
         try:
             while not self._end.wait(_SECONDS):
-                processes = descendants(self._process)
+                processes = self._open(descendants(self._process) | stopped)
                 now = time.monotonic()
                 current = _used(processes)
                 taken = sum(time_ - used.get(thread, 0) for thread, time_ in current.items())
@@ -62,12 +64,38 @@ class ProcessorShare:
                 budget = min(budget, self._share * _SECONDS)
                 before, used = now, current
                 if budget < 0:
-                    stopped |= _signal(processes - stopped, signal.SIGSTOP)
+                    stopped |= self._signal(processes - stopped, signal.SIGSTOP)
                 elif stopped:
-                    _signal(stopped, signal.SIGCONT)
+                    self._signal(stopped, signal.SIGCONT)
                     stopped = set()
         finally:
-            _signal(stopped, signal.SIGCONT)
+            self._signal(stopped, signal.SIGCONT)
+            self._open(set())
+
+    def _open(self, processes: set[int]) -> set[int]:
+        """Open those that are new, and close those that are gone; returns those that are open."""
+        for gone in self._opened.keys() - processes:
+            os.close(self._opened.pop(gone))
+        added = {}
+        for process in processes - self._opened.keys():
+            with suppress(OSError):
+                added[process] = os.pidfd_open(process)
+        # What was opened is what was meant, if it still descends from the process.
+        still = descendants(self._process) if added else set()
+        for process, descriptor in added.items():
+            if process in still:
+                self._opened[process] = descriptor
+            else:
+                os.close(descriptor)
+        return processes & self._opened.keys()
+
+    def _signal(self, processes: set[int], number: signal.Signals) -> set[int]:
+        done = set()
+        for process in processes:
+            with suppress(OSError, KeyError):
+                signal.pidfd_send_signal(self._opened[process], number)
+                done.add(process)
+        return done
 
 
 def _used(processes: Iterable[int]) -> dict[int, int]:
@@ -79,12 +107,3 @@ def _used(processes: Iterable[int]) -> dict[int, int]:
                 text = (thread / "schedstat").read_text(encoding="ascii")
                 found[int(thread.name)] = int(text.split()[0])
     return found
-
-
-def _signal(processes: set[int], number: signal.Signals) -> set[int]:
-    done = set()
-    for process in processes:
-        with suppress(OSError):
-            os.kill(process, number)
-            done.add(process)
-    return done

@@ -12,18 +12,29 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from layerpack.emulator.http_server import Handler, Server
+from layerpack.emulator.http_event import HttpResponse
+from layerpack.emulator.http_guard import foreign_reason
+from layerpack.emulator.http_server import HttpRequest, HttpServer, Limits
 
 #: Lambda's quota for a synchronous answer: 6 MiB and a little for the envelope.
 LARGEST_PAYLOAD: Final = 6 * 2**20 + 100
 _ROOT: Final = "/2018-06-01/runtime/"
 _RESULT = re.compile(r"invocation/(?P<request>[^/]+)/(?P<kind>response|error)")
-# How long closing may take.
-_POLL_SECONDS: Final = 0.05
-_ERROR_TYPE: Final = "Lambda-Runtime-Function-Error-Type"
+_LIMITS: Final = Limits(
+    # The client sends up to 1 MiB of an error's cause in a header.
+    head_bytes=1 << 21,
+    body_bytes=LARGEST_PAYLOAD,
+    connections=64,
+    # It says nothing while the handler runs, and the environment has its own timeout.
+    idle=None,
+    transfer=None,
+)
+_HOST: Final = "127.0.0.1"
+_ERROR_TYPE: Final = "lambda-runtime-function-error-type"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,16 +66,15 @@ class Message:
 
 
 class RuntimeApi:
-    """Serves one client on a listening socket; what it says arrives in `messages`."""
+    """Serves one client on a listening socket; what it says arrives in `messages`, and `report`
+    gets a line where serving it fails."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, report: Callable[[str], None]) -> None:
         self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.current = ""
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._server = _Server(listener, self)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True
-        )
+        self._server = HttpServer(listener, self._answer, _LIMITS, report)
+        self._thread = threading.Thread(target=self._server.serve, daemon=True)
         self._thread.start()
 
     def give(self, request: Request) -> None:
@@ -72,59 +82,51 @@ class RuntimeApi:
         self.current = request.id
         self._requests.put(request)
 
-    def next_request(self) -> Request | None:
-        """The next request, awaited as long as it takes; None when there will be none."""
-        return self._requests.get()
-
     def close(self) -> None:
         """Stop serving; a client that waits is let go."""
         self._requests.put(None)
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
         self._thread.join()
 
+    def _answer(self, request: HttpRequest, send: Callable[[HttpResponse], None]) -> None:
+        if reason := foreign_reason(request, _HOST):
+            send(_response(403, _problem("Forbidden", reason)))
+        elif request.method == "POST":
+            self._take(request, send)
+        elif (request.method, request.target) == ("GET", _ROOT + "invocation/next"):
+            self.messages.put(Message(kind="ready"))
+            self._give_next(send)
+        else:
+            send(_response(404, _problem("ResourceNotFound", request.target)))
 
-class _Server(Server):
-    def __init__(self, listener: socket.socket, api: RuntimeApi) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
-        self.api = api
-
-
-class _Handler(Handler):
-    server: _Server
-
-    def do_GET(self) -> None:  # noqa: N802 (http.server looks for it)
-        if self.path != _ROOT + "invocation/next":
-            self._answer(404, _problem("ResourceNotFound", self.path))
-            return
-        self.server.api.messages.put(Message(kind="ready"))
-        request = self.server.api.next_request()
-        if request is None:
-            self.close_connection = True
+    def _give_next(self, send: Callable[[HttpResponse], None]) -> None:
+        """Send the next request, awaited as long as it takes; nothing when there will be none."""
+        given = self._requests.get()
+        if given is None:
+            # There may be others who wait.
+            self._requests.put(None)
             return
         headers = {
-            "Lambda-Runtime-Aws-Request-Id": request.id,
-            "Lambda-Runtime-Deadline-Ms": str(request.deadline_ms),
-            "Lambda-Runtime-Invoked-Function-Arn": request.function_arn,
-            "Lambda-Runtime-Client-Context": request.client_context,
-            "Lambda-Runtime-Trace-Id": request.trace_id,
+            "Lambda-Runtime-Aws-Request-Id": given.id,
+            "Lambda-Runtime-Deadline-Ms": str(given.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": given.function_arn,
+            "Lambda-Runtime-Client-Context": given.client_context,
+            "Lambda-Runtime-Trace-Id": given.trace_id,
         }
-        self._answer(200, request.event, {k: v for k, v in headers.items() if v})
+        send(_response(200, given.event, {k: v for k, v in headers.items() if v}))
 
-    def do_POST(self) -> None:  # noqa: N802
-        body = self._body()
-        error_type = self.headers.get(_ERROR_TYPE, "")
-        path = self.path.removeprefix(_ROOT)
+    def _take(self, request: HttpRequest, send: Callable[[HttpResponse], None]) -> None:
+        """Hear how a request ended, or that there will be none."""
+        body, error_type = request.body, request.header(_ERROR_TYPE)
+        path = request.target.removeprefix(_ROOT)
         match = _RESULT.fullmatch(path)
         if path == "init/error":
             message = Message(kind="init error", body=body or b"", error_type=error_type)
         elif match is None:
-            self._answer(404, _problem("ResourceNotFound", self.path))
+            send(_response(404, _problem("ResourceNotFound", request.target)))
             return
-        elif match["request"] != self.server.api.current:
-            self._answer(400, _problem("InvalidRequestID", "Invalid request ID"))
+        elif match["request"] != self.current:
+            send(_response(400, _problem("InvalidRequestID", "Invalid request ID")))
             return
         elif body is None:
             message = Message(kind="too large", request=match["request"])
@@ -135,26 +137,18 @@ class _Handler(Handler):
                 body=body,
                 error_type=error_type,
             )
+        # Before the client hears of it: it may end at once.
+        self.messages.put(message)
         if body is None:
-            self._answer(413, _problem("RequestEntityTooLarge", "Exceeded maximum payload size"))
+            text = "Exceeded maximum payload size"
+            send(_response(413, _problem("RequestEntityTooLarge", text)))
         else:
-            self._answer(202, json.dumps({"status": "OK"}).encode())
-        self.server.api.messages.put(message)
+            send(_response(202, json.dumps({"status": "OK"}).encode()))
 
-    def _body(self) -> bytes | None:
-        """The request's body; None for one that is larger than an answer may be."""
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            return self.chunks_of(LARGEST_PAYLOAD)
-        return self.body_of(int(self.headers.get("Content-Length") or 0), LARGEST_PAYLOAD)
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+def _response(status: int, body: bytes, headers: dict[str, str] | None = None) -> HttpResponse:
+    given = (*(headers or {}).items(), ("Content-Type", "application/json"))
+    return HttpResponse(status=status, headers=given, body=body)
 
 
 def _problem(kind: str, message: str) -> bytes:

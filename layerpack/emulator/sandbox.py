@@ -1,7 +1,7 @@
 """Where a function runs: a process that finds what it would find on Lambda, as far as can be.
 
 Namespaces of the kernel's need no root. Some systems refuse them to all programs but bubblewrap;
-where that is not there either, a plain process must do, and it is told what is different.
+where that is missing too, a plain process runs it, with a warning of the differences.
 """
 
 from __future__ import annotations
@@ -9,50 +9,44 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
 from layerpack.emulator.bubblewrap import bubblewrap_options
-from layerpack.emulator.memory import MemoryWatch
-from layerpack.emulator.processor import ProcessorShare
+from layerpack.emulator.etc import GROUP, USER
+from layerpack.emulator.host_system import (
+    LANG,
+    empty_folders,
+    shown_programs,
+    system_binds,
+    write_lambda_etc,
+)
+from layerpack.emulator.running_process import INSIDE, RunningProcess
 from layerpack.errors import BuildToolError
-from layerpack.lambda_variables import lambda_variables
+from layerpack.lambda_variables import configured_variables, lambda_variables
+from layerpack.limits import MEMORY_MB
+from layerpack.process_keeper import KEEPER
+from layerpack.scratch import ScratchFolder, sweep
 
-_INSIDE: Final = Path(__file__).with_name("inside")
 #: Where inside/runtime.py is.
 BOOTSTRAP: Final = "/var/rapid/bootstrap.py"
-#: Lambda's user, as its /etc/passwd has it.
-USER, GROUP = 993, 990
-_PASSWD: Final = (
-    "root:x:0:0:root:/root:/bin/bash\n"
-    f"sbx_user1051:x:{USER}:{GROUP}::/home/sbx_user1051:/sbin/nologin\n"
-)
 #: "Working with environment variables": the runtime's, in its order.
 LIBRARY_PATH: Final = (
     *("/var/lang/lib", "/lib64", "/usr/lib64", "/var/runtime", "/var/runtime/lib"),
     *("/var/task", "/var/task/lib", "/opt/lib"),
 )
 _SEARCH_PATH: Final = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
-#: Of a host's file system, what programs and libraries need, and nobody's own files.
-_HOST_FOLDERS: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
-#: Of /etc, what they look up; its other files may hold secrets, and layerpack may run as root.
-_HOST_SETTINGS: Final = (
-    *("alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts"),
-    *("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf"),
-    *("os-release", "pki/ca-trust", "pki/tls/certs", "pki/tls/cert.pem", "pki/tls/openssl.cnf"),
-    *("protocols", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf", "ssl/cert.pem"),
-)
+#: Of a host's file system, the folders that may be links to others (usr/lib, usr/bin).
+_HOST_FOLDERS: Final = ("/lib", "/lib32", "/lib64", "/bin", "/sbin")
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _START_SECONDS: Final = 10.0
-_SCRATCH: Final = "layerpack-sandbox-"
+#: In the path of every sandbox's own files.
+SCRATCH: Final = "layerpack-sandbox-"
 # Nothing of the machine's or the user's but the standard library.
 _BARE: Final = ("-I", "-S", "-B")
 
@@ -69,7 +63,7 @@ class Settings:
     own, and whether it reaches the network; `processors` are those that it may use on average
     (None: all that there are)."""
 
-    memory_mb: int = 1769
+    memory_mb: int = MEMORY_MB
     timeout: float = 60.0
     tmp_mb: int = 512
     network: bool = True
@@ -81,7 +75,8 @@ class Settings:
 class Program:
     """What is to be run: folders for /opt, /var/task and /var/runtime, the handler
     (`module.function`), and the Python of this machine to run it; `runtime` is Lambda's identifier.
-    (A container has a Python of its own.)"""
+    (A container has a Python of its own.) With `checks_handler` it fails at once where the handler
+    cannot be called, and not with the first event, as on Lambda."""
 
     name: str
     runtime: str
@@ -90,6 +85,7 @@ class Program:
     task: Path
     client: Path
     interpreter: Path = Path()
+    checks_handler: bool = False
 
     @property
     def site(self) -> str:
@@ -99,11 +95,15 @@ class Program:
 
 class Running(Protocol):
     """A started sandbox: the pipe that its program prints to, and the socket on which that asks for
-    work; `out_of_memory` says that it was ended for taking more than it may."""
+    work; `out_of_memory` says that it was ended for taking more than it may; `mapped` are programs
+    and libraries that it ran code of at any look, as it sees them."""
 
     output: IO[bytes]
     listener: socket.socket
     out_of_memory: bool
+
+    @property
+    def mapped(self) -> set[str]: ...
 
     def look(self) -> tuple[int, int]:
         """The most memory that was taken by now, and what was read of files, both in bytes."""
@@ -122,80 +122,21 @@ class Running(Protocol):
         ...
 
 
-class RunningProcess:
-    """A sandbox (see Running) whose process is one of this machine's; with `as_shells` it adds 128
-    to a signal's number."""
-
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        listener: socket.socket,
-        scratch: tempfile.TemporaryDirectory[str],
-        settings: Settings,
-        *,
-        as_shells: bool = False,
-    ) -> None:
-        assert process.stdout is not None  # noqa: S101
-        self.output = process.stdout
-        self.listener = listener
-        self.out_of_memory = False
-        self._process = process
-        self._as_shells = as_shells
-        self._scratch = scratch
-        self._watch = MemoryWatch(process.pid, settings.memory_mb * 2**20, self._limit)
-        self._share: ProcessorShare | None = None
-        if settings.processors is not None:
-            self._share = ProcessorShare(process.pid, settings.processors)
-
-    def look(self) -> tuple[int, int]:
-        """See Running."""
-        self._watch.look()
-        return self._watch.peak, self._watch.read
-
-    def wait(self) -> int:
-        """See Running."""
-        code = self._process.wait()
-        if self._as_shells and code - 128 in set(signal.Signals):
-            return 128 - code
-        return code
-
-    def kill(self) -> None:
-        """See Running; without namespaces, what left the process's group may go on."""
-        # In namespaces the group's first is process 1's parent, and all else ends with it.
-        if self._process.returncode is not None:
-            # Its number may be another's by now.
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        """See Running."""
-        self._process.wait()
-        self._watch.close()
-        if self._share is not None:
-            self._share.close()
-        self._scratch.cleanup()
-
-    def _limit(self) -> None:
-        self.out_of_memory = True
-        self.kill()
-
-
 class CannotIsolateError(BuildToolError):
     """The kernel refuses what isolation takes; the message says what."""
 
 
 def start(program: Program, settings: Settings, isolation: Isolation) -> Running:
     """Start the function's process. Raises CannotIsolateError, and BuildToolError."""
-    _sweep()
-    scratch = tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-")
+    sweep(SCRATCH)
+    scratch = ScratchFolder(SCRATCH)
     try:
         if isolation == "namespaces":
             return _isolated(program, settings, scratch)
         if isolation == "bubblewrap":
             found = shutil.which("bwrap")
             if found is None:
-                raise CannotIsolateError("there is no bwrap on PATH")
+                raise CannotIsolateError("bwrap is not on PATH")
             return _isolated(program, settings, scratch, bubblewrap=Path(found))
         return _as_process(program, settings, scratch)
     except BaseException:
@@ -203,18 +144,10 @@ def start(program: Program, settings: Settings, isolation: Isolation) -> Running
         raise
 
 
-def _sweep() -> None:
-    """Remove the folders of layerpacks that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
-        number = path.name.removeprefix(_SCRATCH).partition("-")[0]
-        if number.isdigit() and not Path("/proc", number).exists():
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def _isolated(
     program: Program,
     settings: Settings,
-    scratch: tempfile.TemporaryDirectory[str],
+    scratch: ScratchFolder,
     *,
     bubblewrap: Path | None = None,
 ) -> Running:
@@ -224,7 +157,7 @@ def _isolated(
     file.write_text(json.dumps(specification), encoding="utf-8")
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        script = _INSIDE / "namespaces.py"
+        script = INSIDE / "namespaces.py"
         command: list[Any] = [program.interpreter, *_BARE, script, file, theirs.fileno()]
         if bubblewrap is not None:
             files = {f"/var/rapid/{path.name}": path for path in (script, file)}
@@ -242,9 +175,15 @@ def _isolated(
     if descriptors:
         listener = socket.socket(fileno=descriptors[0])
         return RunningProcess(
-            process, listener, scratch, settings, as_shells=bubblewrap is not None
+            process,
+            listener,
+            scratch,
+            memory_mb=settings.memory_mb,
+            processors=settings.processors,
+            as_shells=bubblewrap is not None,
         )
     output, _ = process.communicate()
+    KEEPER.forget(process.pid)
     try:
         reason = str(json.loads(text)["error"])
     except ValueError:
@@ -256,23 +195,31 @@ def _specification(program: Program, settings: Settings, scratch: Path) -> dict[
     """What is where in the sandbox, and what runs there: see inside/namespaces.py."""
     (scratch / "root").mkdir()
     (scratch / "empty").mkdir()
-    (scratch / "passwd").write_text(_PASSWD, encoding="ascii")
-    prefix = program.interpreter.resolve().parent.parent
+    try:
+        system = system_binds(program.interpreter, program.runtime)
+        write_lambda_etc(scratch / "etc", program.interpreter, program.runtime)
+    except LookupError as error:
+        raise CannotIsolateError(str(error)) from None
     binds = [
-        *((name, name) for name in _HOST_FOLDERS if _is_own_folder(name)),
-        *((f"/etc/{n}", f"/etc/{n}") for n in _HOST_SETTINGS if Path("/etc", n).exists()),
-        (str(prefix), "/var/lang"),
+        *system,
+        (str(scratch / "etc"), "/etc"),
+        # Not over what the interpreter has in a home (Homebrew's, conda's).
+        *(
+            (str(scratch / "empty"), path)
+            for path in empty_folders()
+            if not any(target.startswith(f"{path}/") for _, target in system)
+        ),
         (str(program.client), "/var/runtime"),
         (str(program.opt), "/opt"),
         (str(program.task), "/var/task"),
-        (str(_INSIDE / "runtime.py"), BOOTSTRAP),
-        (str(scratch / "passwd"), "/etc/passwd"),
+        (str(INSIDE / "runtime.py"), BOOTSTRAP),
     ]
     # What is installed beside the interpreter is not in the runtime.
     binds += [
-        (str(scratch / "empty"), f"/var/lang/lib/{program.runtime}/{name}")
+        (str(scratch / "empty"), f"{target}/{name}")
+        for source, target in system
         for name in ("site-packages", "dist-packages")
-        if (prefix / "lib" / program.runtime / name).is_dir()
+        if target.startswith(f"{LANG}/lib") and Path(source, name).is_dir()
     ]
     return {
         "host": os.getpid(),
@@ -295,7 +242,12 @@ def _specification(program: Program, settings: Settings, scratch: Path) -> dict[
 
 def bootstrap_of(program: Program) -> list[str]:
     """What Python is to run where folders have Lambda's names: inside/runtime.py."""
-    return [BOOTSTRAP, "/var/task", f"/opt/{program.site}", "/opt/python", "/var/runtime"]
+    folders = ("/var/task", f"/opt/{program.site}", "/opt/python", "/var/runtime")
+    return [BOOTSTRAP, *folders, *_checks(program)]
+
+
+def _checks(program: Program) -> list[str]:
+    return ["check"] if program.checks_handler else []
 
 
 def surroundings(program: Program, settings: Settings) -> dict[str, Any]:
@@ -315,13 +267,7 @@ def surroundings(program: Program, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _is_own_folder(name: str) -> bool:
-    return Path(name).is_dir() and not Path(name).is_symlink()
-
-
-def _as_process(
-    program: Program, settings: Settings, scratch: tempfile.TemporaryDirectory[str]
-) -> Running:
+def _as_process(program: Program, settings: Settings, scratch: ScratchFolder) -> Running:
     listener = socket.create_server(("127.0.0.1", 0))
     # Copies: what it changes of them is nobody else's.
     folders = {"task": program.task, "opt": program.opt, "runtime": program.client}
@@ -331,6 +277,13 @@ def _as_process(
     libraries = (client, client / "lib", task, task / "lib", opt / "lib")
     tmp = Path(scratch.name) / "tmp"
     tmp.mkdir()
+    # Programs that Lambda lacks are absent from PATH, though not from this machine.
+    programs = Path(scratch.name) / "bin"
+    programs.mkdir()
+    links = shown_programs(program.runtime)
+    links |= dict.fromkeys(("python3", program.runtime), program.interpreter)
+    for name, file in links.items():
+        (programs / name).symlink_to(file)
     variables = _variables(
         program,
         settings,
@@ -338,9 +291,7 @@ def _as_process(
             "LAMBDA_RUNTIME_DIR": str(client),
             "LAMBDA_TASK_ROOT": str(task),
             "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in libraries),
-            "PATH": os.pathsep.join(
-                (str(program.interpreter.parent), os.defpath, str(opt / "bin"))
-            ),
+            "PATH": os.pathsep.join((str(programs), str(opt / "bin"))),
             "TMPDIR": str(tmp),
             "HOME": str(tmp),
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{listener.getsockname()[1]}",
@@ -349,23 +300,29 @@ def _as_process(
     arguments = (task, opt / program.site, opt / "python", client)
     process = _popen(
         # Without the interpreter's own distributions, which the runtime does not have.
-        [program.interpreter, "-S", "-B", _INSIDE / "runtime.py", *arguments],
+        [program.interpreter, "-S", "-B", INSIDE / "runtime.py", *arguments, *_checks(program)],
         environment=variables,
         folder=task,
     )
-    return RunningProcess(process, listener, scratch, settings)
+    return RunningProcess(
+        process,
+        listener,
+        scratch,
+        memory_mb=settings.memory_mb,
+        processors=settings.processors,
+    )
 
 
 def _variables(program: Program, settings: Settings, places: Mapping[str, str]) -> dict[str, str]:
-    """The variables that Lambda defines ("Defined runtime environment variables"), and no
-    credentials; the function's own come last, as the user may replace most of them."""
+    """The variables that Lambda defines ("Defined runtime environment variables"); the function's
+    own come last, as the user may replace most of them."""
     variables = lambda_variables(
         name=program.name,
         runtime=program.runtime,
         handler=program.handler,
         memory_mb=settings.memory_mb,
     )
-    return {**variables, **places, **settings.variables}
+    return configured_variables({**variables, **places}, settings.variables)
 
 
 def _popen(
@@ -376,7 +333,8 @@ def _popen(
     pass_fds: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
     def started() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        KEEPER.ready()
+        process = subprocess.Popen(
             [str(argument) for argument in arguments],
             env=dict(environment),
             cwd=folder,
@@ -387,6 +345,9 @@ def _popen(
             # Ctrl-C is ours to handle.
             start_new_session=True,
         )
+        # Namespaces end with this process, and a plain process does not.
+        KEEPER.watch(process.pid)
+        return process
 
     try:
         # A sandbox ends with the thread that started it (prctl(2), PR_SET_PDEATHSIG), and those

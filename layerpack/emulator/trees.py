@@ -6,14 +6,11 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from layerpack.cache import Cache
 from layerpack.errors import UsageError, VerificationError
 from layerpack.manifest import FunctionRecord, LayerRecord, Manifest
-from layerpack.units import folder_aside, key_of, sha256_file
-
-_WHOLE: Final = "whole"
+from layerpack.units import is_sealed, key_of, sealed_folder, sha256_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,10 +33,9 @@ def unzip_build(folder: Path, manifest: Manifest, cache: Cache) -> Trees:
     # Also where they are unzipped already: what runs is what would be uploaded.
     _check(folder, manifest)
     home = cache.folder("unzipped") / key_of([part.sha256 for part in _parts(manifest)])
-    if not (home / _WHOLE).exists():
-        with folder_aside(home, _WHOLE) as aside:
+    if not is_sealed(home):
+        with sealed_folder(home) as aside:
             _unzip_all(folder, manifest, aside)
-            (aside / _WHOLE).touch()
     return Trees(opt=home / "opt", task=home / "task")
 
 

@@ -139,7 +139,7 @@ def choose(
     stay = {name for level in levels for name in has[level]}
     gone = {name: floor for name, floor in floors.items() if name not in stay}
     needs = nearest(order[0], levels, order)
-    # Where no lesser one goes, what is left runs where it ran before.
+    # Where no lesser variant is removed, the library runs on the processors that it ran on before.
     if all(order.index(floor) >= order.index(needs) for floor in gone.values()):
         needs = order[0]
     return Choice(

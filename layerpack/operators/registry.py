@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from layerpack.process import run
-from layerpack.units import write_text
+from layerpack.units import read_checked, write_checked
 
-#: Part of the key of what is kept: another number means that it may be another.
+#: Part of the cache key: raise it where the registry's content changes.
 REGISTRY_VERSION: Final = 2
 _WORKER: Final = Path(__file__).with_name("registry_worker.py")
 #: Attributes whose functions are given an operator's node, and not its attributes (nnvm's
@@ -32,7 +32,7 @@ _WORK: Final = frozenset(
     {"FCompute<cpu>", "FComputeEx<cpu>", "FCreateOpState", "FNDArrayFunction", *_STATE}
 )
 _GRADIENT: Final = "FGradient"
-#: So many arguments are told where a function is missed (`elf/pager/fault.c`).
+#: Arguments that the pager reads where a removed function is called (`elf/pager/fault.c`).
 _ARGUMENTS: Final = 2
 #: What makes an operator of the older kind, once its shapes are known (OperatorProperty's
 #: CreateOperatorEx): no attribute, but the one function that leads to its code.
@@ -104,7 +104,7 @@ def read_registry(library: Path, folders: list[Path], interpreter: Path, kept: P
         [interpreter, "-I", _WORKER, library],
         # The same answer for all: MXNet heeds dozens of variables, and the C library fills what it
         # gives and gets back, so that nothing that lay there before is taken for a word of it.
-        inherit=False,
+        bare=True,
         environment={
             "LD_LIBRARY_PATH": ":".join(str(folder) for folder in folders),
             "MALLOC_PERTURB_": "165",
@@ -113,17 +113,16 @@ def read_registry(library: Path, folders: list[Path], interpreter: Path, kept: P
     if result.returncode:
         why = result.tail(1) or f"exit code {result.returncode}"
         raise RegistryError(f"its operators cannot be told ({why})")
-    registry = _registry(json.loads(result.output))
-    write_text(kept, result.output)
+    value = json.loads(result.output)
+    registry = _registry(value)
+    write_checked(kept, value)
     return registry
 
 
 def kept_registry(path: Path) -> Registry | None:
     """What was kept; None where there is none, or it is damaged."""
-    try:
-        return _registry(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return None
+    value = read_checked(path)
+    return None if value is None else _registry(value)
 
 
 def _registry(value: Any) -> Registry:

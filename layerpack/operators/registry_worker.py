@@ -255,6 +255,9 @@ def _own_functions(library: Library, operators: "dict[str, int]") -> "dict[str, 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(describe(sys.argv[1])))
+        print(json.dumps(describe(sys.argv[1])), flush=True)
     except (UnknownError, AttributeError, OSError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+    # At once: threads and destructors of the library may never return.
+    os._exit(0)

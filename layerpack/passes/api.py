@@ -91,7 +91,7 @@ class PassContext:
     `room`: bytes left below the unzipped limit for this payload, function included (negative when
     over). `cache`: a folder for results kept by content; `interpreter`: the target's Python, or
     None where there is none on this machine. `function`: the function package's files;
-    `originals`: the files as they were before any pass, by path: symbols of theirs may tell what
+    `originals`: the files as they were before any pass, by path: their symbols may tell what
     those of later payloads no longer do.
     `recordings`: the pages of a library that the
     recipe's workloads touched, in order, by the SHA-256 that their trace names (its `source`);

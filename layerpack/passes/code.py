@@ -226,4 +226,4 @@ def is_build_script(entry: FileEntry, data: bytes) -> bool:
     )
 
 
-_BUILD_IMPORT = re.compile(rb"^\s*(?:from|import)\s+(?:distutils|setuptools)\b", re.MULTILINE)
+_BUILD_IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+(?:distutils|setuptools)\b", re.MULTILINE)

@@ -11,8 +11,8 @@ The same source must give the same bytes on every machine. marshal writes a cons
 occurrence with a flag when something else refers to it too, so its bytes depend on what else lives
 in the process (https://github.com/python/cpython/issues/78274). Hence one fresh process a
 distribution, with its files in sorted order, no site-packages, and a fixed hash seed, on which the
-order of sets in older Pythons depends. That rules out `-I`, which ignores PYTHONHASHSEED; the
-other variables that Python heeds are emptied instead.
+order of sets in older Pythons depends. That rules out `-I`, which ignores PYTHONHASHSEED; no other
+variable that Python reads is passed on.
 """
 
 from __future__ import annotations
@@ -35,25 +35,15 @@ from layerpack.passes.api import RESERVE, Add, Edit, Keep, PassContext
 from layerpack.passes.folders import parts_in_site
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
-from layerpack.units import folder_aside, key_of, sha256_file
+from layerpack.units import folder_aside, key_of, read_checked, sha256_file, touch, write_checked
 
 _NOTES: Final = "notes.json"
 _NO_ROOM: Final = "no bytecode: the limits leave no room"
 #: Part of the cache's key: another number means that other bytes may come out.
-_VERSION: Final = 1
+_VERSION: Final = 2
 _WORKER: Final = Path(__file__).with_name("compile_worker.py")
 #: Where a layer lies on Lambda: what tracebacks and inspect.getsource show.
 _MOUNT: Final = "/opt"
-_NEUTRAL: Final = {
-    "PYTHONHASHSEED": "0",
-    "PYTHONHOME": "",
-    "PYTHONPATH": "",
-    "PYTHONOPTIMIZE": "",
-    "PYTHONWARNINGS": "",
-    "PYTHONINSPECT": "",
-    "PYTHONPYCACHEPREFIX": "",
-    "PYTHONUTF8": "1",
-}
 
 
 class Compile:
@@ -100,6 +90,18 @@ class Compile:
             return
         shares = _shares(batches, context.imported)
         yield from _compile(payload, shares, room, context, context.interpreter)
+
+
+def bytecode_bytes(payload: Payload, context: PassContext) -> int | None:
+    """Bytes that the bytecode of all modules takes; None without the target's Python.
+
+    What is compiled for that is kept for the pass.
+    """
+    if context.interpreter is None:
+        return None
+    shares = _shares(_batches(payload), frozenset())
+    edits = _compile(payload, shares, None, context, context.interpreter)
+    return sum(edit.entry.size for edit in edits if isinstance(edit, Add))
 
 
 def _no_interpreter(context: PassContext) -> BuildToolError:
@@ -219,7 +221,7 @@ def _compiled(batch: _Batch, cache: Path, interpreter: Path, version: str) -> Pa
         (aside / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
         result = process.run(
             [interpreter, "-S", "-s", "-B", _WORKER, aside / "jobs.json"],
-            environment=_NEUTRAL,
+            environment={"PYTHONUTF8": "1"},
         )
         if result.returncode != 0:
             raise BuildToolError(
@@ -235,21 +237,23 @@ def _compiled(batch: _Batch, cache: Path, interpreter: Path, version: str) -> Pa
             for index in range(len(jobs))
             if str(index) not in by_index
         }
-        notes = json.dumps({"failed": by_index, "sha256": made})
-        (aside / _NOTES).write_text(notes, encoding="utf-8")
+        write_checked(aside / _NOTES, {"failed": by_index, "sha256": made})
         (aside / "jobs.json").unlink()
     return folder
 
 
 def _is_whole(folder: Path, batch: _Batch) -> bool:
     """Whether each module has its bytecode, as it was made, or its error there."""
+    notes = read_checked(folder / _NOTES)
+    if notes is None or len(notes["sha256"]) + len(notes["failed"]) != len(batch.entries):
+        return False
+    touch(folder)
     try:
-        notes = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
-        made, failed = notes["sha256"], notes["failed"]
-        return len(made) + len(failed) == len(batch.entries) and all(
-            sha256_file(folder / f"{index}.pyc") == digest for index, digest in made.items()
+        return all(
+            sha256_file(folder / f"{index}.pyc") == digest
+            for index, digest in notes["sha256"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except OSError:
         return False
 
 
@@ -257,7 +261,7 @@ def _groups(
     payload: Payload, share: _Share, folder: Path, tag: str
 ) -> list[list[tuple[FileEntry, Edit]]]:
     """Modules with their edits: those of a group must fit together."""
-    failed = json.loads((folder / _NOTES).read_text(encoding="utf-8"))["failed"]
+    failed = (read_checked(folder / _NOTES) or {"failed": {}})["failed"]
     numbers = {entry.path: number for number, entry in enumerate(share.batch.entries)}
     found: list[tuple[FileEntry, Edit]] = []
     for entry in share.entries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
 from layerpack.passes.api import Edit, Keep, PassContext, Remove
 from layerpack.passes.code import Code
@@ -68,18 +68,14 @@ def _entry_points(payload: Payload, search: Search) -> None:
 
 def _function(context: PassContext, search: Search, words: frozenset[str]) -> None:
     """Keep what the recipe's own function imports (`django.test` is not a test suite)."""
-    function = context.recipe.function
-    if function is None:
-        return
-    for path in sorted((context.recipe.folder / function.source).rglob("*.py")):
-        for name in _imports(path):
+    for entry in context.function:
+        if not entry.path.endswith(".py"):
+            continue
+        for name in _imports(entry):
             if words.intersection(name.split(".")):
                 search.imported(name, "the function imports it")
 
 
-def _imports(path: Path) -> frozenset[str]:
-    size = path.stat().st_size
-    entry = FileEntry(
-        path="python/function.py", size=size, mode=0o644, sha256="", distribution="", source=path
-    )
-    return Code(Payload([entry])).facts(entry).imports
+def _imports(entry: FileEntry) -> frozenset[str]:
+    placed = replace(entry, path="python/function.py")
+    return Code(Payload([placed])).facts(placed).imports

@@ -6,7 +6,6 @@ that was damaged or half written is known as such, and made anew.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from layerpack.elf import Refusal
-from layerpack.units import sha256_file, write_text
+from layerpack.units import ASIDE, read_checked, sha256_file, touch, write_checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +24,7 @@ class KeptFile:
 
     def note(self) -> dict[str, Any] | None:
         """`sha256` and what the maker told, or `refusal`; None where there is no result yet."""
-        try:
-            value = json.loads(self._note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+        value = read_checked(self._note)
         return value if isinstance(value, dict) else None
 
     def is_whole(self) -> bool:
@@ -38,14 +34,17 @@ class KeptFile:
             return False
         if "refusal" in note:
             return True
-        return self.file.is_file() and sha256_file(self.file) == note.get("sha256")
+        if not self.file.is_file() or sha256_file(self.file) != note.get("sha256"):
+            return False
+        touch(self.file)
+        return True
 
     def make(
         self, work: Callable[[Path], Mapping[str, Any] | Refusal], *, name: str = "made"
     ) -> None:
         """Have `work(path)` write the file (called `name`) and tell of it, or refuse."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=self.file.parent) as scratch:
+        with TemporaryDirectory(prefix=ASIDE, dir=self.file.parent) as scratch:
             made = Path(scratch) / name
             told = work(made)
             if isinstance(told, Refusal):
@@ -54,7 +53,7 @@ class KeptFile:
                 note = {**told, "sha256": sha256_file(made)}
                 made.chmod(0o644)
                 made.replace(self.file)
-        write_text(self._note, json.dumps(note))
+        write_checked(self._note, note)
 
     @property
     def _note(self) -> Path:

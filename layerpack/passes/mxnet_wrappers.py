@@ -32,7 +32,16 @@ from layerpack.passes.patterns import matcher
 from layerpack.passes.runner import applied
 from layerpack.payload import ASSETS, LIBRARIES, PYTHON, FileEntry, Payload
 from layerpack.recipe import Recipe
-from layerpack.units import folder_aside, keep_by_content, key_of, sha256_file
+from layerpack.units import (
+    ASIDE,
+    folder_aside,
+    keep_by_content,
+    key_of,
+    read_checked,
+    sha256_file,
+    touch,
+    write_checked,
+)
 
 _WORKER: Final = Path(__file__).with_name("mxnet_wrappers_worker.py")
 _STEPS: Final = ("describe", "pack", "check")
@@ -182,21 +191,26 @@ def _made(
     if _is_whole(folder):
         return folder
     shutil.rmtree(folder, ignore_errors=True)
-    with folder_aside(folder, _NOTES) as aside, TemporaryDirectory(dir=context.cache) as scratch:
+    with (
+        folder_aside(folder, _NOTES) as aside,
+        TemporaryDirectory(prefix=ASIDE, dir=context.cache) as scratch,
+    ):
         work = _Work(interpreter, Path(scratch).absolute(), context.progress)
         _make(payload, registers, work, aside)
         digests = {kind: sha256_file(aside / kind) for kind in KINDS}
-        (aside / _NOTES).write_text(json.dumps(digests), encoding="utf-8")
+        write_checked(aside / _NOTES, digests)
     return folder
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether the files are there as they were made: a cache may lose any file."""
+    digests = read_checked(folder / _NOTES)
     try:
-        digests = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
-        return bool(digests == {kind: sha256_file(folder / kind) for kind in KINDS})
-    except (OSError, ValueError):
+        whole = bool(digests == {kind: sha256_file(folder / kind) for kind in KINDS})
+    except OSError:
         return False
+    touch(folder)
+    return whole
 
 
 def _make(payload: Payload, registers: list[_Register], work: _Work, made: Path) -> None:
@@ -246,7 +260,7 @@ class _Work:
             [self.interpreter, *_OPTIONS, _WORKER, step, output, *given],
             folder=self.scratch,
             # Not the user's variables: MXNet heeds dozens of them.
-            inherit=False,
+            bare=True,
             environment={
                 "HOME": str(self.scratch),
                 "LD_LIBRARY_PATH": str(self.opt / LIBRARIES),

@@ -21,6 +21,7 @@ import ctypes  # noqa: E402
 import inspect  # noqa: E402
 import json  # noqa: E402
 import marshal  # noqa: E402
+import os  # noqa: E402
 import site  # noqa: E402
 from importlib.machinery import PathFinder  # noqa: E402
 from importlib.util import MAGIC_NUMBER  # noqa: E402
@@ -247,3 +248,5 @@ def main(what: str, output: str, *given: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    # At once: threads and exit handlers of MXNet may never return.
+    os._exit(0)

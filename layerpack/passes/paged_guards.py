@@ -34,7 +34,7 @@ def guarded(
     """The edits, where libraries that stay as they are ask for signals through the pager.
 
     Those whose paths are `wished` are left alone all the same, and so is what cannot be changed;
-    both are told of, and so are those of the function package and of assets.
+    both are reported, and so are those of the function package and of assets.
     """
     machine = context.profile.machine
     assets = (entry for entry in payload if entry.path.startswith(f"{ASSETS}/"))

@@ -30,7 +30,10 @@ from layerpack.workers import in_processes
 
 # Below this many bytes, starting processes costs more than they save.
 _WORTH_PROCESSES = 2 * 2**20
-_FIGURES: Final = ("mapped_bytes", "paged_bytes", "compressed_bytes", "hot_pages", "dropped_bytes")
+_FIGURES: Final = (
+    *("mapped_bytes", "paged_bytes", "compressed_bytes", "hot_pages", "dropped_bytes"),
+    "data_bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +42,10 @@ class PackJob:
 
     `keep`: the names in it that others look up, or None where it is not to be bound; `level` is
     zstd's; `runpath`: the pager's folder, from the library's; `inherits_rpath` as in PackOptions;
-    `recordings` as in PassContext; `drops` are left out, `variant_bytes` of that for processors'
-    sake, and `parts` are told of; `threads` compress (which changes no byte).
+    `recordings` as in PassContext, and `mapped` whether what they name stays as it is; `drops` are
+    left out, `variant_bytes` of that for processors' sake, and `parts` are reported; `data` tells
+    whether read-only data is compressed too, `why_data` the reason, where it is not the recipe's,
+    and `data_problem` why it must not be; `threads` compress (which changes no byte).
     """
 
     path: str
@@ -53,15 +58,19 @@ class PackJob:
     runpath: str
     inherits_rpath: bool = False
     recordings: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    mapped: bool = False
     threads: int = 1
     drops: Drops = NO_DROPS
     parts: tuple[PartRecord, ...] = ()
     variant_bytes: int = 0
+    data: bool = False
+    why_data: str = ""
+    data_problem: str = ""
 
     @property
     def identity(self) -> str:
         """Equal for jobs that give the same result."""
-        return key_of(self.sha256, self._kept_names(), *self._settings)
+        return key_of(self.sha256, self._kept_names(), self.mapped, *self._settings)
 
     def bind(self) -> None:
         """Make what is to be packed."""
@@ -76,6 +85,11 @@ class PackJob:
         """The SHA-256 of what is to be packed; None while it is not bound."""
         source = self._input()
         return source[1] if source else None
+
+    def input_file(self) -> Path | None:
+        """What is to be packed; None while it is not bound."""
+        source = self._input()
+        return source[0] if source else None
 
     def is_done(self) -> bool:
         """Whether the result is there and whole."""
@@ -95,6 +109,13 @@ class PackJob:
         note = (packed.note() if packed else None) or {"refusal": "it was not packed"}
         if packed is None or "refusal" in note:
             return Keep(path=self.path, reason=note["refusal"])
+        if self.mapped and note["hot_pages"]:
+            reason += "; the pages that the workloads touched are stored uncompressed"
+        if note["data_bytes"]:
+            reason += "; its read-only data, too, is compressed, and decompressed at load"
+            reason += f": {self.why_data}" if self.why_data else ""
+        elif problem := self.data_problem or note["data_problem"]:
+            reason += f"; its read-only data is stored unmodified: {problem}"
         figures = {name: note[name] for name in _FIGURES}
         return Rewrite(
             path=self.path,
@@ -109,6 +130,21 @@ class PackJob:
         )
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the library stays as it is, once the job is done."""
+        packed = self._packed()
+        note = packed.note() if packed else None
+        return note is None or "refusal" in note
+
+    @property
+    def stored_bytes(self) -> int:
+        """The file's size in the layers, once the job is done."""
+        packed = self._packed()
+        if packed is None or self.is_refused:
+            return self.size
+        return packed.file.stat().st_size
+
+    @property
     def _name(self) -> str:
         return self.path.rpartition("/")[2]
 
@@ -116,7 +152,7 @@ class PackJob:
     def _settings(self) -> tuple[Any, ...]:
         """What the result depends on, beside the bytes that it is made from."""
         gone = key_of(to_json(self._left_out)) if self.drops else ""
-        return self._name, self.level, self.runpath, self.inherits_rpath, gone
+        return self._name, self.level, self.runpath, self.inherits_rpath, gone, self.data
 
     def _kept_names(self) -> str:
         """A digest of `keep`; names need not be UTF-8."""
@@ -172,7 +208,9 @@ class PackJob:
         if source is None:
             return None
         hot = self.recordings.get(source[1], ())
-        key = key_of("packed", PACK_VERSION, REWRITE_VERSION, ZSTD, source[1], *self._settings, hot)
+        versions = (PACK_VERSION, REWRITE_VERSION, ZSTD)
+        mapped = self.mapped and bool(hot)
+        key = key_of("packed", *versions, source[1], *self._settings, hot, mapped)
         return KeptFile(self.folder / "packed" / f"{key}.so")
 
     def _patch(self, made: Path) -> dict[str, Any]:
@@ -196,17 +234,19 @@ class PackJob:
         options = PackOptions(
             level=self.level,
             hot=_existing(self.recordings.get(bound[1], ()), source),
+            mapped=self.mapped,
             pager_runpath=self.runpath,
             inherits_rpath=self.inherits_rpath,
             threads=self.threads,
             drops=self._left_out,
+            data=self.data,
         )
         result = pack(source, made, options)
         if isinstance(result, Refusal):
             return result
         if result.packed_bytes >= self.size:
             return Refusal(reason="it would not become smaller")
-        return {name: getattr(result, name) for name in _FIGURES}
+        return {name: getattr(result, name) for name in (*_FIGURES, "data_problem")}
 
 
 def _existing(pages: tuple[int, ...], library: Path) -> tuple[int, ...]:

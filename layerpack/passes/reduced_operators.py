@@ -27,9 +27,9 @@ from layerpack.operators.wishes import wished
 from layerpack.passes.api import PassContext
 from layerpack.passes.reduction import Reduction, kept
 from layerpack.payload import ASSETS, LIBRARIES, FileEntry, Payload
-from layerpack.units import key_of
+from layerpack.units import ASIDE, key_of
 
-#: Part of the keys of what is kept: another number means that other code may go.
+#: Part of the cache keys: raise it where other code is removed.
 _VERSION: Final = 11
 _MXNET: Final = "libmxnet.so"
 
@@ -139,8 +139,8 @@ class OperatorReductions:
         machine = self._context.profile.machine
         if self._context.interpreter is None or this_machine() != machine:
             raise RegistryError(
-                f"its operators are told by itself, and it runs on {machine} with Python "
-                f"{self._context.profile.python}"
+                "the library itself lists its operators, and it runs only on "
+                f"{machine} with Python {self._context.profile.python}"
             )
         folder = entry.path.rpartition("/")[0]
         libraries = [
@@ -149,7 +149,7 @@ class OperatorReductions:
             if one.path.rpartition("/")[0] in (folder, LIBRARIES) and ".so" in one.path
         ]
         self._folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=self._folder) as scratch:
+        with TemporaryDirectory(prefix=ASIDE, dir=self._folder) as scratch:
             root = Path(scratch)
             Payload(libraries).materialise(root)
             return read_registry(

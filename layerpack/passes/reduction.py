@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 from layerpack.elf.drops import NO_DROPS, Drops
 from layerpack.elf.drops_json import from_json, to_json
 from layerpack.manifest import PartRecord
-from layerpack.units import key_of, write_text
+from layerpack.units import key_of, read_checked, write_checked
 
-#: Of what is kept, as JSON.
+#: Version of the cached JSON.
 _VERSION: Final = 2
 ValueT = TypeVar("ValueT")
 
@@ -64,10 +64,10 @@ def kept(
     A file that cannot be read is made anew. Raises what `make` does.
     """
     path = folder / f"{kind}-{key_of(kind, _VERSION, *parts)}.json"
-    try:
-        return read(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        text = json.dumps(make(), separators=(",", ":"))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-        return read(json.loads(text))
+    value = read_checked(path)
+    if value is None:
+        made = make()
+        write_checked(path, made)
+        # As JSON has it, the same the first time as later.
+        value = json.loads(json.dumps(made))
+    return read(value)

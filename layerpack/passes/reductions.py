@@ -1,6 +1,6 @@
 """What a recipe leaves out of which library: operators of MXNet, kernels for processors.
 
-A library that is left as it is for want of knowledge is no error: the reason is told.
+A library of an unknown version is stored unmodified, with a warning and not an error.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Reductions:
         drops = merged(one.drops for one in found)
         return Reduction(
             drops=drops,
-            # What both would drop is told by the first.
+            # Code that both drop is reported by the first.
             variant_bytes=drops.size - operator_bytes,
             parts=tuple(part for one in found for part in one.parts),
             reason="; ".join(one.reason for one in found if one.reason),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Final, Protocol, TypeVar
 
 from layerpack.errors import RecipeError
 from layerpack.passes.api import Pass
@@ -17,6 +18,7 @@ from layerpack.passes.duplicates import Duplicates
 from layerpack.passes.metadata import Metadata
 from layerpack.passes.mxnet_wrappers import MxnetWrappers
 from layerpack.passes.paged import Paged
+from layerpack.passes.programs import Programs
 from layerpack.passes.runtime_provided import RuntimeProvided
 from layerpack.passes.sources import Sources
 from layerpack.passes.spacy_languages import SpacyLanguages
@@ -25,10 +27,17 @@ from layerpack.passes.tests import Tests
 from layerpack.recipe import Recipe
 from layerpack.units import key_of
 
+#: Passes that remove no file, and change nothing about what a library needs; they take long.
+_PACKING: Final = frozenset({"symbols", "paged", "mxnet-wrappers", "compile"})
+#: Passes that run after a recipe's own. A library is packed as it will ship, and bytecode fills the
+#: room that all others leave; what saves compiling at every start comes before, and only where
+#: bytecode that does stays.
+_LAST: Final = _PACKING - {"symbols"}
+
 
 def built_in() -> tuple[Pass, ...]:
     """The passes that come with layerpack, in the order that they run in."""
-    return _ordered(_table())
+    return ordered(_table())
 
 
 def passes_for(recipe: Recipe) -> tuple[Pass, ...]:
@@ -36,12 +45,15 @@ def passes_for(recipe: Recipe) -> tuple[Pass, ...]:
 
     Raises RecipeError for a pass of the recipe's own that cannot be loaded or placed.
     """
-    *table, paged, wrappers, compiled = _table()
     own = [_load(recipe, text) for text in recipe.passes]
-    # A library is packed as it will ship, and bytecode fills the room that all others leave; what
-    # saves compiling at every start comes before, and only where bytecode that does stays.
-    ordered = _ordered([*table, *own, paged, wrappers, compiled])
-    return tuple(item for item in ordered if item.wanted(recipe))
+    every = ordered(with_own(_table(), own))
+    return tuple(item for item in every if item.wanted(recipe))
+
+
+def packing(passes: Sequence[Pass]) -> tuple[Pass, ...]:
+    """The packing ones of `passes` that come after the last one that may remove files."""
+    others = [number for number, item in enumerate(passes) if item.name not in _PACKING]
+    return tuple(passes[others[-1] + 1 if others else 0 :])
 
 
 def _table() -> list[Pass]:
@@ -51,6 +63,7 @@ def _table() -> list[Pass]:
         Tests(),
         Docs(),
         SpacyLanguages(),
+        Programs(),
         Sources(),
         Metadata(),
         Duplicates(),
@@ -61,8 +74,32 @@ def _table() -> list[Pass]:
     ]
 
 
-def _ordered(passes: Iterable[Pass]) -> tuple[Pass, ...]:
-    """Sorted so that each comes after those it names; otherwise in the order given."""
+class _Placed(Protocol):
+    """What has a place among passes: a name, and those of passes that come before it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def after(self) -> frozenset[str]: ...
+
+
+_P = TypeVar("_P", bound=_Placed)
+
+
+def with_own(table: Sequence[_P], own: Sequence[_P]) -> list[_P]:
+    """The built-in passes with the recipe's own in their place: before those that run last."""
+    return [
+        *(item for item in table if item.name not in _LAST),
+        *own,
+        *(item for item in table if item.name in _LAST),
+    ]
+
+
+def ordered(passes: Iterable[_P]) -> tuple[_P, ...]:
+    """Sorted so that each comes after those it names; otherwise in the order given.
+
+    Raises RecipeError where that cannot be.
+    """
     waiting = list(passes)
     names = [item.name for item in waiting]
     for item in waiting:
@@ -71,10 +108,11 @@ def _ordered(passes: Iterable[Pass]) -> tuple[Pass, ...]:
         unknown = sorted(item.after.difference(names))
         if unknown:
             raise RecipeError(
-                f"pass '{item.name}' wants to run after '{unknown[0]}', which there is not",
+                f"pass '{item.name}' declares `after: {unknown[0]}`, but there is no pass with "
+                "that name",
                 f"There are {', '.join(names)}.",
             )
-    done: list[Pass] = []
+    done: list[_P] = []
     while waiting:
         ready = {item.name for item in done}
         following = next((item for item in waiting if item.after <= ready), None)
@@ -86,15 +124,20 @@ def _ordered(passes: Iterable[Pass]) -> tuple[Pass, ...]:
     return tuple(done)
 
 
-def _load(recipe: Recipe, text: str) -> Pass:
-    """The recipe's own pass that `file.py:ClassName` names."""
-    file, _, name = text.rpartition(":")
-    path = recipe.folder / file
+def own_pass_file(recipe: Recipe, text: str) -> Path:
+    """The file of the pass `file.py:ClassName`. Raises RecipeError where it is not there."""
+    path = recipe.folder / text.rpartition(":")[0]
     if not path.is_file():
         raise RecipeError(
-            f"{recipe.path}: passes: there is no file {path}",
+            f"{recipe.path}: passes: {path} does not exist",
             "The path is relative to the recipe.",
         )
+    return path
+
+
+def _load(recipe: Recipe, text: str) -> Pass:
+    """The recipe's own pass that `file.py:ClassName` names."""
+    path, name = own_pass_file(recipe, text), text.rpartition(":")[2]
     kind = getattr(_module(recipe, path), name, None)
     if not isinstance(kind, type):
         raise RecipeError(f"{recipe.path}: passes: {path} has no class '{name}'")
@@ -108,7 +151,7 @@ def _load(recipe: Recipe, text: str) -> Pass:
     if not isinstance(made, Pass):
         missing = [item for item in _INTERFACE if not hasattr(made, item)]
         raise RecipeError(
-            f"{recipe.path}: passes: '{text}' is no pass: it lacks {', '.join(missing)}",
+            f"{recipe.path}: passes: '{text}' is not a pass: it lacks {', '.join(missing)}",
             "layerpack/passes/api.py has the interface.",
         )
     return made

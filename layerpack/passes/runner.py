@@ -38,21 +38,19 @@ def run_passes(
     payload: Payload,
     passes: Iterable[Pass],
     context: PassContext,
-    on_pass: Callable[[Pass], None] = lambda _: None,
     prepare: Callable[[Pass, Payload, PassContext], PassContext] = lambda *given: given[2],
 ) -> Outcome:
     """Run `passes` in the order given. `context.room` is that of the incoming payload.
 
-    `on_pass` hears of each pass before it runs; then `prepare(pass, payload, context)` gives the
-    context to run it with, and may find out on that payload what the context lacks. Raises
-    ValueError for a plan that contradicts itself or the payload, which is a bug of the pass.
+    Before each pass `prepare(pass, payload, context)` gives the context to run it with, and may
+    find out on that payload what the context lacks. Raises ValueError for a plan that contradicts
+    itself or the payload, which is a bug of the pass.
     """
     remarks: list[Remark] = []
     records = []
     payloads = []
     protected = matcher(context.recipe.strip.keep)
     for item in passes:
-        on_pass(item)
         before = payload
         context = prepare(item, before, context)
         edits = _planned(item, before, context, protected)

@@ -1,4 +1,4 @@
-"""Leave out test suites, but for what the rest of the payload imports or reads of them.
+"""Leave out test suites, except modules and files that the rest of the payload uses.
 
 Some packages need their own tests at run time (networkx and numpy.testing import helpers from
 there), so a folder's name alone decides nothing.

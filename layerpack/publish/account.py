@@ -77,7 +77,7 @@ def check_permissions(region: Region, needs: Iterable[Need]) -> str:
         return f"permissions cannot be seen beforehand: {error.message}"
     if wrong := sorted(denied - {""}):
         raise PublishError(
-            f"{region.identity.arn} may not do what publishing takes: {', '.join(wrong)}",
+            f"{region.identity.arn} lacks permissions that publishing needs: {', '.join(wrong)}",
             "Let the role or user do it (IAM), or use another one: --profile.",
         )
     return ""

@@ -10,7 +10,6 @@ import difflib
 import http.client
 import os
 import re
-import shutil
 import ssl
 import threading
 import time
@@ -34,11 +33,13 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session as BareSession
 
 from layerpack import data
+from layerpack.downloads import UnfitError, receive
 from layerpack.errors import PublishError, UsageError
 from layerpack.publish.errors import AwsError
 from layerpack.publish.meanings import UNKNOWN_CREDENTIALS, meaning_of
 from layerpack.publish.place import Place
 from layerpack.publish.zip_body import insert_zip
+from layerpack.units import without_users
 
 #: Of the requests that AWS takes, so that other tools of the account get some too.
 _SHARE: Final = 0.8
@@ -55,7 +56,7 @@ _ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
     """How AWS is reached: a profile of the standard configuration and another endpoint, both empty
-    where boto3 shall decide."""
+    where boto3 decides."""
 
     profile: str = ""
     endpoint_url: str = ""
@@ -100,7 +101,8 @@ class Aws:
     def __init__(self, access: Access) -> None:
         self.access = access
         # Sessions are not safe in threads, their clients are.
-        self._lock = threading.Lock()
+        # An error while it is held hides secrets, for which it is taken again.
+        self._lock = threading.RLock()
         self._regions: dict[str, Region] = {}
         self._secrets: set[str] = set()
         #: Known after `identify`.
@@ -189,10 +191,14 @@ class Aws:
                     config=config,
                 )
             except ValueError as error:
-                if not self.access.endpoint_url or "endpoint" not in str(error).lower():
+                # The second is urlsplit's, "Invalid IPv6 URL", for a bracket that is not closed.
+                if not self.access.endpoint_url or not re.search("(?i)endpoint|url", str(error)):
                     raise
+                # One without a scheme may have a password, too.
+                shown = self.access.endpoint_url.rpartition("@")[2]
                 raise UsageError(
-                    f"--endpoint-url: {error}", "A URL such as http://localhost:4566."
+                    f"--endpoint-url: '{shown}' is not a URL",
+                    "A URL such as http://localhost:4566.",
                 ) from None
 
     @property
@@ -227,7 +233,9 @@ class Aws:
         )
 
     def _hidden(self, text: str) -> str:
-        """The text without the credentials, which AWS repeats in some of its refusals."""
+        """The text without the credentials, which AWS repeats in some of its refusals, and without
+        those of an endpoint's address."""
+        text = without_users(text)
         try:
             credentials = self._session.get_credentials()
             frozen = credentials.get_frozen_credentials() if credentials else None
@@ -286,10 +294,10 @@ class Region:
 
     def download(self, address: str, path: Path) -> None:
         """Write what is at an address that AWS gave into a file (the address holds a signature, so
-        it is never told). Raises PublishError.
+        it is never printed). Raises PublishError.
         """
         if urlsplit(address).scheme not in ("https", "http"):
-            raise PublishError(f"{self.name} gives an address that cannot be downloaded from")
+            raise PublishError(f"{self.name} returned an unsupported download URL")
         try:
             trust = ssl.create_default_context(cafile=self._aws.ca_bundle)
             with (
@@ -298,11 +306,13 @@ class Region:
                 ) as answer,
                 path.open("wb") as file,
             ):
-                shutil.copyfileobj(answer, file)
+                receive(answer, int(answer.headers.get("Content-Length") or 0), file)
                 return
+        except UnfitError as error:
+            reason = f"it {error}"
         except urllib.error.HTTPError as error:
             reason = f"HTTP {error.code}"
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", error))
         raise PublishError(f"downloading from {self.name} failed: {reason}", "Publish again.")
 

@@ -98,8 +98,8 @@ def find_bucket(region: Region, given: str) -> Bucket:
         _look(region, bucket, given)
         return bucket
     raise PublishError(
-        f"a zip is too large for one request, and there is no bucket for it in {region.name}: none "
-        f"is called {usual.name}, none has the tag '{TAG}'",
+        f"a zip is too large for one request, and {region.name} has no bucket for it: none is "
+        f"called {usual.name}, none has the tag '{TAG}'",
         f"Make one (aws s3 mb s3://{usual.name} --region {region.name}), or name one with "
         "--bucket.",
     )
@@ -113,7 +113,7 @@ def _look(region: Region, bucket: Bucket, given: str) -> None:
             answer = region.s3.head_bucket(Bucket=name, **bucket.owner)
     except AwsError as error:
         if error.status == 404:
-            error.message = f"there is no bucket {name} (needed in {region.name})"
+            error.message = f"bucket {name} does not exist (needed in {region.name})"
             error.hint = f"Make it: aws s3 mb s3://{name} --region {region.name}"
         elif error.status == 403:
             error.message = f"the bucket {name} may not be used, or is somebody else's"

@@ -66,8 +66,8 @@ def sendable(folder: Path, events: Events) -> Sendable:
     """
     if not os.access(folder, os.W_OK):
         raise UsageError(
-            f"{folder} cannot be written to, and publish notes there what it published",
-            "Copy the build, or give the folder's rights.",
+            f"{folder} is not writable, and publish writes its receipt there",
+            "Make the folder writable, or publish a copy of the build.",
         )
     manifest = Manifest.read(folder / "manifest.json")
     inventory = FileInventory.read(folder / "files.json")
@@ -104,7 +104,7 @@ def sendable(folder: Path, events: Events) -> Sendable:
     answers = Answers.read(folder)
     if answers is None and manifest.verified.get("workloads"):
         raise UsageError(
-            f"{folder} was verified, and what it answered is gone (answers.json)",
+            f"{folder} was verified, but answers.json is missing",
             "Build the recipe again, or verify it: layerpack verify.",
         )
     return Sendable(
@@ -133,8 +133,8 @@ def check_arns(artifacts: Sequence[Artifact], identity: Identity, regions: Seque
 def not_what_was_sent(what: str, answer: Mapping[str, Any], artifact: Artifact) -> PublishError:
     """The error for an answer of AWS's whose `CodeSha256` is not the artifact's."""
     return PublishError(
-        f"{what} does not hold what was sent (its CodeSha256 is {answer.get('CodeSha256')!r}, the "
-        f"zip's {artifact.code_sha256!r})",
+        f"{what} differs from the zip that was sent (its CodeSha256 is "
+        f"{answer.get('CodeSha256')!r}, the zip's {artifact.code_sha256!r})",
         "Somebody else may write into the bucket, or change it. Publish again; if it happens "
         "again, report it.",
     )

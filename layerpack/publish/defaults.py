@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: MB; the size that brings a whole processor, and what `layerpack invoke` runs with.
-MEMORY_MB: Final = 1769
+from layerpack.limits import MEMORY_MB
+
+__all__ = ["MEMORY_MB", "TIMEOUT_SECONDS"]
+
 TIMEOUT_SECONDS: Final = 60

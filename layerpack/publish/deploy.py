@@ -46,7 +46,7 @@ class _Change:
 
 @dataclass(kw_only=True, slots=True)
 class Deployment:
-    """One function in one region: what it shall be, what is recorded of its answers."""
+    """One function in one region: its wanted state and its recorded answers."""
 
     region: Region
     wish: FunctionWish
@@ -221,7 +221,7 @@ class Deployment:
                 else:
                     raise
 
-    def _send_code(self, artifact: Artifact, architectures: list[str]) -> None:
+    def _send_code(self, artifact: Artifact, architectures: Sequence[str]) -> None:
         with ExitStack() as stack:
             code = self._code(artifact, stack)
             with self.region.told(f"updating the code of {self.plan.name}"):
@@ -305,7 +305,7 @@ class Deployment:
             if find_function(self.region, self.plan.name) is not None:
                 self._delete("")
                 return
-        raise PublishError(f"whether AWS makes {self.plan.name} all the same is not known")
+        raise PublishError(f"AWS may still create {self.plan.name}: its answer was lost")
 
     def _take_back(self, error: BaseException) -> bool:
         """Undo what was done, the last thing first, and have the error tell of it; whether the
@@ -335,8 +335,8 @@ class Deployment:
             return f"taking {name} back failed, look at it: {reasons}"
         if self.plan.interrupted:
             return (
-                f"{name} is as this run found it: an earlier run had changed it and was ended, "
-                "and what it was before that is not known"
+                f"{name} is as this run found it: an earlier run changed it and was interrupted, "
+                "and its state before that run is unknown"
             )
         if self.plan.former is None:
             return f"{name} does not exist, as before" if changed else ""

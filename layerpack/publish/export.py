@@ -12,6 +12,7 @@ from layerpack.publish.snippets.cloudformation import cloudformation, sam
 from layerpack.publish.snippets.deployable import Deployable, deployable
 from layerpack.publish.snippets.serverless import serverless
 from layerpack.publish.snippets.terraform import terraform
+from layerpack.user_paths import sealed
 
 Tool = Literal["sam", "cdk", "terraform", "serverless", "cloudformation"]
 _WRITERS: Final[dict[Tool, Callable[[Deployable], str]]] = {
@@ -29,4 +30,4 @@ def export(
     """The snippet for `tool`, as a file in the folder `beside` would have it; see `deployable`."""
     manifest = Manifest.read(folder / "manifest.json")
     build = deployable(folder, manifest, beside=beside, region=region, endpoint=endpoint, zips=zips)
-    return _WRITERS[tool](build)
+    return sealed(_WRITERS[tool](build))

@@ -29,7 +29,7 @@ def keep_former_code(
     digest = sha256_file(path)
     if base64.b64encode(bytes.fromhex(digest)).decode() != former.get("CodeSha256"):
         raise PublishError(
-            f"{why}: what {region.name} gives is not what the function runs",
+            f"{why}: the code downloaded from {region.name} is not the code that the function runs",
             "Somebody else may be changing it. Publish again.",
         )
     return Artifact(name=name, path=path, sha256=digest, zipped_bytes=path.stat().st_size)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from layerpack import data
 from layerpack.errors import PublishError, UsageError
-from layerpack.limits import LambdaLimits
+from layerpack.limits import LambdaLimits, environment_problem
 from layerpack.manifest import Manifest
 from layerpack.publish.aws import Region
 from layerpack.publish.checks import Artifact
@@ -44,7 +44,7 @@ class FunctionWish:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FunctionPlan:
     """What becomes of the function: `action` is `create`, `update`, `unchanged`, or `prove` (it is
-    as it shall be, and it is not known to be proven).
+    up to date but not yet verified).
 
     `changes` names what is different; `keeps` are layers of others that stay, `drops` those that an
     earlier build of the recipe had; `interrupted`: an earlier run was ended while it changed it, so
@@ -133,7 +133,7 @@ def plan_function(
     if former is None:
         if not wish.role:
             raise PublishError(
-                f"there is no function {wish.name} in {region}, and making one takes a role",
+                f"function {wish.name} does not exist in {region}, and creating it needs a role",
                 "--role ARN: the IAM role that the function runs as.",
             )
         changes: tuple[str, ...] = ()
@@ -173,10 +173,18 @@ def plan_function(
 def wanted_configuration(
     wish: FunctionWish, manifest: Manifest, former: Mapping[str, Any] | None, arns: Sequence[str]
 ) -> dict[str, Any]:
-    """The function's configuration as UpdateFunctionConfiguration and CreateFunction take it."""
+    """The function's configuration as UpdateFunctionConfiguration and CreateFunction take it.
+
+    Raises PublishError where its former variables and the build's are more than Lambda takes.
+    """
     assert manifest.function is not None  # noqa: S101 (check_wish)
     own = manifest.function.environment
     variables = {**_variables(former or {}), **own} if own else {}
+    if problem := environment_problem(variables):
+        raise PublishError(
+            f"the function {wish.name} with function.environment: {problem}",
+            "Take variables off the function, or off function.environment.",
+        )
     wanted: dict[str, Any] = {
         "Runtime": manifest.runtime,
         "Handler": manifest.function.handler,

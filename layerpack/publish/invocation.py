@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from layerpack.answers import Answered, Answers
-from layerpack.compare import difference
+from layerpack.compare import Differences, differences
 from layerpack.errors import PublishError
 from layerpack.publish.aws import Region
 from layerpack.publish.errors import AwsError
@@ -104,19 +104,23 @@ def check_answers(target: Target, answers: Answers, traffic: Traffic, hidden: Hi
     `hidden` does not stand in it.
     """
     tolerance = max(answers.tolerance, ROUNDING)
+
+    def compared(one: str, other: str) -> Differences:
+        texts = (one.encode(), other.encode())
+        return differences(*texts, tolerance, ignore=answers.ignore, sides=_SIDES)
+
     for workload in answers.workloads:
         payload = target.invoke(workload, traffic, hidden).decode("utf-8", "replace")
         # An environment that was warm already answers as at the second time.
         recorded = (workload.answer, workload.again)
-        if any(difference(one.encode(), payload.encode(), tolerance) is None for one in recorded):
+        if not all(compared(one, payload) for one in recorded):
             continue
-        expected, found = (hidden.out_of(text).encode() for text in (workload.answer, payload))
-        told = difference(expected, found, tolerance, _SIDES)
+        told = compared(hidden.out_of(workload.answer), hidden.out_of(payload)).text
         raise PublishError(
             f"{target} answers the workload {workload.name} otherwise than was verified: "
             f"{told or 'what differs may be a secret'}",
             "An answer that depends on where the function runs (its variables, its network) is "
-            "no good workload; see also verify.tolerance.",
+            "no good workload; see also verify.ignore and verify.tolerance.",
         )
 
 

@@ -85,13 +85,13 @@ def _failed(error: BaseException, log_in: str) -> tuple[str, str]:
         (_NO_TOKEN, f"the SSO session cannot be used: {error}", f"Log in: {log_in}"),
         (
             (raised.CredentialRetrievalError, raised.MetadataRetrievalError),
-            f"the AWS credentials cannot be had: {error}",
+            f"the AWS credentials cannot be loaded: {error}",
             _LOG_IN,
         ),
         (
             (raised.ProfileNotFound, raised.ConfigParseError),
             f"the AWS configuration is not valid: {error}",
-            "Mend it.",
+            "Fix the configuration file at that place.",
         ),
         (
             _UNREACHED,
@@ -102,8 +102,8 @@ def _failed(error: BaseException, log_in: str) -> tuple[str, str]:
         (_MOMENTARY, f"the connection broke: {error}", "Publish again."),
         (
             _ODD,
-            f"this is no answer of AWS's: {_short(str(error))}",
-            "Check --endpoint-url, AWS_ENDPOINT_URL, and what stands between: a proxy, a portal.",
+            f"the response is not from AWS: {_short(str(error))}",
+            "Check --endpoint-url, AWS_ENDPOINT_URL, and any proxy or portal in between.",
         ),
         (
             _CONFIGURATION,
@@ -166,8 +166,8 @@ def _words(code: str, status: int, message: str, profile: str) -> tuple[str, str
         (
             code in _THROTTLED or status == 429,
             f"AWS takes no more requests for now: {message or code}",
-            "Other tools may be using the account up. Publish again later: what is there already "
-            "is not sent again.",
+            "Other tools may be using the account's quota. Publish again later: layers that are "
+            "already published are not sent again.",
         ),
         (
             status == 413,

@@ -58,7 +58,7 @@ def superfluous(standing: Sequence[Standing], keep: int) -> list[Standing]:
 
 def delete_going(region: Region, found: RegionStock, traffic: Traffic) -> None:
     """Delete what is going, unless a function has begun to use it. Raises AwsError, and
-    StoppedError once the run ends; what is gone by then stands in `found.gone`."""
+    StoppedError once the run ends; the versions deleted by then are in `found.gone`."""
     used = users(region)
     found.going = [one for one in found.going if one.version.arn not in used]
     for one in found.going:

@@ -10,11 +10,12 @@ import json
 import threading
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from layerpack.build_folder import RECEIPT
 from layerpack.errors import UsageError
 from layerpack.publish.place import Place
+from layerpack.saved import parsed
 from layerpack.units import write_text
 
 SCHEMA_VERSION: Final = 1
@@ -49,6 +50,12 @@ class RegionReceipt:
     functions: dict[str, FunctionReceipt] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    schema_version: int
+    regions: dict[str, RegionReceipt]
+
+
 class Receipt:
     """The receipt of a build folder; safe in threads. Every change is written at once."""
 
@@ -65,17 +72,16 @@ class Receipt:
         """
         path = folder / RECEIPT
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"schema version {value['schema_version']}")
-            regions = {name: _region(one) for name, one in value["regions"].items()}
+            saved = parsed(_Saved, path.read_bytes())
+            if saved.schema_version != SCHEMA_VERSION:
+                raise ValueError(f"schema version {saved.schema_version}")
+            regions = saved.regions
         except FileNotFoundError:
             regions = {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            detail = f": {error}" if isinstance(error, OSError | ValueError) else ""
+        except (OSError, ValueError) as error:
             raise UsageError(
-                f"{path} is no receipt that this layerpack can read{detail}",
-                "Remove it: what it tells is found anew, by asking AWS.",
+                f"{path} is not a receipt that this layerpack can read: {error}",
+                "Move the file away, and publish again: the receipt is rebuilt from AWS.",
             ) from None
         return cls(folder, regions)
 
@@ -143,12 +149,3 @@ class Receipt:
         regions = {name: asdict(one) for name, one in sorted(self._regions.items())}
         value = {"schema_version": SCHEMA_VERSION, "regions": regions}
         write_text(self._path, json.dumps(value, indent=2) + "\n")
-
-
-def _region(value: dict[str, Any]) -> RegionReceipt:
-    return RegionReceipt(
-        account=value["account"],
-        endpoint=value["endpoint"],
-        layers={name: LayerReceipt(**one) for name, one in value["layers"].items()},
-        functions={name: FunctionReceipt(**one) for name, one in value["functions"].items()},
-    )

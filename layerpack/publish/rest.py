@@ -53,7 +53,7 @@ class AtRest:
             reason = found.get("LastUpdateStatusReason") or found.get("StateReason") or "?"
             raise PublishError(
                 f"{self._shown(qualifier)} in {self.region.name} cannot be used: {reason}",
-                "The reason is AWS's own. Mend what it names, and publish again.",
+                "The reason is from AWS. Fix its cause, and publish again.",
             )
 
     def look_again(self) -> None:

@@ -126,7 +126,7 @@ def plan(
 ) -> list[RegionPlan]:
     """Look at every region. Raises what concerns all of them: LimitError for a name that is too
     long, AwsError for credentials that nobody knows."""
-    events.step("asking AWS what is there")
+    events.step("asking AWS for published layers")
     identity = aws.identify(regions)
     check_arns(build.layers, identity, regions)
     receipt = Receipt.read(build.folder)
@@ -143,8 +143,8 @@ def plan(
 def publish(
     build: Sendable, plans: Sequence[RegionPlan], wish: Wish, aws: Aws, events: Events
 ) -> list[RegionOutcome]:
-    """Carry the plans out. Errors of a region stand in its outcome; nothing is raised but for what
-    ends the run (Ctrl-C), once what was being done is done, and told."""
+    """Carry the plans out. Errors of a region are in its outcome. Only Ctrl-C raises, after the
+    requests in progress are finished and reported."""
     receipt = Receipt.read(build.folder)
     total = sum(one.bytes_to_send for one in plans)
     traffic = Traffic(sent=_counter(events, total), note=events.note, warn=events.warn)
@@ -223,8 +223,8 @@ class _Work:
             return self._outcome(layers, error=self._unforeseen(error))
 
     def _unforeseen(self, error: Exception) -> PublishError:
-        """A full disk, or a bug, as this region's error: the others' outcomes are told all the
-        same, before a bug is raised."""
+        """A full disk, or a bug, as this region's error: the others' outcomes are reported
+        before a bug is raised."""
         if isinstance(error, OSError):
             where = error.filename2 or error.filename or "the build folder"
             return PublishError(f"{where}: {error.strerror or error}", "Publish again.")

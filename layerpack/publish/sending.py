@@ -22,7 +22,7 @@ _LONGEST_SECONDS: Final = 20.0
 #: Where a connection broke, AWS may still be looking into the zip: it is looked for after these
 #: pauses, in seconds, before it is sent again.
 LOOKS: Final = (1.0, 2.0, 4.0, 8.0)
-#: A request is signed for five minutes, and shall have gone by then also where many share a line:
+#: A signature is valid for five minutes: requests must be sent by then on a shared line too.
 #: 67 MB (50 MB as base64) take 4 of them at 18 Mbit/s, eight at once.
 _DIRECT_AT_ONCE: Final = 8
 
@@ -37,8 +37,8 @@ class StoppedError(PublishError):
 @dataclass(kw_only=True, slots=True)
 class Traffic:
     """What all regions share: the end of the run, how many requests with zips there are at once,
-    who is told of the bytes that went (`sent`), of what is tried again (`note`) and what was left
-    (`warn`), all called in several threads."""
+    sinks for bytes sent (`sent`), retries (`note`) and leftovers (`warn`), all called in several
+    threads."""
 
     sent: Callable[[int], None] = lambda count: None
     note: Callable[[str], None] = lambda text: None

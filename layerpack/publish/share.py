@@ -36,10 +36,10 @@ def shares_of(accounts: Sequence[str], organizations: Sequence[str], public: boo
     facts = data.load("publish.json")
     for account in accounts:
         if not re.fullmatch(facts["account"], account):
-            raise UsageError(f"--account: '{account}' is not an account's number: twelve digits")
+            raise UsageError(f"--account: '{account}' is not an account ID (twelve digits)")
     for organization in organizations:
         if not re.fullmatch(facts["organization"], organization):
-            raise UsageError(f"--organization: '{organization}' is no organization (o-…)")
+            raise UsageError(f"--organization: '{organization}' is not an organization's ID (o-…)")
     found = [Share(statement=f"layerpack-account-{one}", principal=one) for one in accounts]
     found += [
         Share(statement=f"layerpack-organization-{one}", principal="*", organization=one)

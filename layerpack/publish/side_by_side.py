@@ -21,8 +21,8 @@ def side_by_side(
 ) -> list[_T]:
     """The action's result for each value, in their order.
 
-    Where the run is ended, what has begun comes to its end first: AWS would carry it out all the
-    same, and the receipt shall know of it. `traffic` is told, so that nothing more is begun.
+    Where the run is ended, what has begun comes to its end first: AWS carries it out
+    anyway, and the receipt must record it. `traffic` is stopped, so that nothing more begins.
     """
     with ThreadPoolExecutor(REGIONS_AT_ONCE) as pool:
         futures: list[Future[_T]] = [pool.submit(action, value) for value in values]
@@ -31,7 +31,7 @@ def side_by_side(
         except BaseException:
             if traffic is not None:
                 traffic.stop.set()
-            events.warn("ending what is being done now; Ctrl-C once more does not wait for it")
+            events.warn("finishing the requests under way; press Ctrl-C again to stop at once")
             pool.shutdown(wait=False, cancel_futures=True)
             try:
                 wait([one for one in futures if not one.cancelled()])

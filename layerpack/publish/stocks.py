@@ -61,7 +61,7 @@ def look(
     aws: Aws, regions: Sequence[str], names: Sequence[str] | None, events: Events
 ) -> list[RegionStock]:
     """What the regions have of the layers, or of all (None); a region's error stands in its own."""
-    events.step("asking AWS what is there")
+    events.step("asking AWS for published layers")
     aws.identify(regions)
 
     def one(name: str) -> RegionStock:
@@ -86,7 +86,7 @@ def choose(found: Sequence[RegionStock], keep: int) -> None:
 def delete(aws: Aws, found: Sequence[RegionStock], folder: Path | None, events: Events) -> None:
     """Delete what goes, in every region, and strike it out of the receipt of `folder`.
 
-    The run's end (Ctrl-C) ends it after what is being deleted, which is told.
+    Ctrl-C ends it after the deletion in progress, and reports the deleted versions.
     """
     events.step("deleting old versions")
     receipt = Receipt.read(folder) if folder else None

@@ -19,6 +19,8 @@ from layerpack.report.limit_use import LimitUse
 from layerpack.units import human_size
 
 _NAMED = 5
+# Where only other distributions require one, leaving it out is worth a look from here on.
+_HEAVY_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +124,7 @@ def _for_unzipped(manifest: Manifest, inventory: FileInventory, use: LimitUse) -
         *_switched_off(manifest, inventory, use),
         *_languages(manifest, inventory, use),
         *_runtime_provided(manifest, use),
+        *_required_by_others(manifest, use),
         *_assets(manifest, use),
     ]
     found.sort(key=lambda advice: -advice.bytes)
@@ -135,7 +138,7 @@ def _bytecode(inventory: FileInventory, use: LimitUse) -> Iterator[Advice]:
             subject=use.subject,
             keys=("strip.bytecode: none",),
             text=f"{_count(files)} of compiled bytecode would go; "
-            "every cold start then compiles what it imports",
+            "every cold start then compiles the modules that it imports",
             bytes=_bytes(files),
             largest=_by_distribution(files),
         )
@@ -159,7 +162,7 @@ def _switched_off(manifest: Manifest, inventory: FileInventory, use: LimitUse) -
 
 def _languages(manifest: Manifest, inventory: FileInventory, use: LimitUse) -> Iterator[Advice]:
     if _ran("spacy-languages", manifest):
-        return  # what is left is what spaCy itself imports
+        return  # spaCy itself imports the others
     languages: dict[str, list[FileRecord]] = defaultdict(list)
     for file in inventory.files:
         _, found, below = file.path.partition("/spacy/lang/")
@@ -201,6 +204,24 @@ def _runtime_provided(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:
             text=f"{manifest.runtime} has these itself, in versions that AWS chooses",
             bytes=sum(item.packed_bytes for item in here),
             largest=_largest((item.name, item.packed_bytes) for item in here),
+        )
+
+
+def _required_by_others(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:
+    found = [
+        item
+        for item in manifest.distributions
+        if not item.required and item.packed_bytes >= _HEAVY_BYTES
+    ]
+    if found:
+        largest = _largest((item.name, item.packed_bytes) for item in found)
+        yield Advice(
+            subject=use.subject,
+            keys=(f"resolve.exclude: [{largest[0].name}]",),
+            text="Only other distributions require these; exclude those that the function does not "
+            "use, such as GPU libraries",
+            bytes=sum(item.packed_bytes for item in found),
+            largest=largest,
         )
 
 

@@ -76,7 +76,8 @@ def explain(
 
     `path` may be as in the layer (`python/numpy/x.py`), below site-packages (`numpy/x.py`), or as
     on Lambda (`/opt/python/...`, `/var/task/...`); a folder; or a pattern, in which `*` and `?`
-    stay within a folder, `**` does not, and one without `/` meets names in any folder.
+    stay within a folder, `**` does not, and one without `/` meets names in any folder. For what is
+    below a folder that the function package leaves out, that folder is explained.
     Raises UsageError with the nearest spellings where the build never had such a file.
     """
     files = {file.path: file for file in inventory.files}
@@ -86,19 +87,27 @@ def explain(
     for remark in sorted(inventory.remarks, key=lambda r: order.get(r.pass_name, len(order))):
         remarks[remark.path].append(remark)
     known = files.keys() | remarks.keys()
-    for candidate in _candidates(path, manifest):
-        if candidate in known:
+    candidates = _candidates(path, manifest)
+    below = {
+        candidate: [one for one in known if not candidate or one.startswith(f"{candidate}/")]
+        for candidate in candidates
+    }
+    for candidate in candidates:
+        # A function's folder that is left out may have files that are not.
+        if candidate in known and not below[candidate]:
             return _file(candidate, files.get(candidate), remarks.get(candidate, []))
-    for candidate in _candidates(path, manifest):
-        below = [one for one in known if one.startswith(candidate + "/")]
-        if below or not candidate:
-            return _group(f"{candidate}/", below or known, files, remarks)
+    for candidate in candidates:
+        if below[candidate] or not candidate:
+            return _group(f"{candidate}/", below[candidate], files, remarks)
     if _MAGIC.search(path):
-        for candidate in _candidates(path, manifest):
+        for candidate in candidates:
             pattern = _pattern(candidate)
             matched = [one for one in known if pattern.fullmatch(one)]
             if matched:
                 return _group(candidate, matched, files, remarks)
+    for above in (str(one) for candidate in candidates for one in PurePosixPath(candidate).parents):
+        if above in remarks and above not in files:
+            return _file(f"{above}/", None, remarks[above])
     raise _unknown(path, known, manifest)
 
 
@@ -191,7 +200,9 @@ def _group(
         removed_files=len(removed),
         removed_bytes=sum(_before(None, remarks[path]) for path in removed),
         layers=tuple(layers),
-        groups=group_remarks(remark for path in paths for remark in remarks.get(path, [])),
+        groups=group_remarks(
+            remark for path in (pattern.rstrip("/"), *paths) for remark in remarks.get(path, [])
+        ),
     )
 
 

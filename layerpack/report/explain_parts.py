@@ -11,7 +11,10 @@ from layerpack.manifest import FileInventory, Manifest, PartRecord
 
 Kind = Literal["operator", "variant"]
 #: What asks for each kind on the command line and in the recipe.
-_KEYS: Final = {"operator": "mxnet.operators", "variant": "cpu"}
+_KEYS: Final = {
+    "operator": "'mxnet.operators' leaves some out (docs/mxnet.md)",
+    "variant": "'cpu', such as cpu: {x86_64: [avx2]}, leaves some out (docs/libraries.md)",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +32,13 @@ class LibraryParts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartsExplanation:
-    """All parts of a kind, by library; with a `name`, those of that name alone."""
+    """All parts of a kind, by library; with a `name`, those of that name alone. `remark` says why
+    there are none."""
 
     kind: Kind
     name: str
     libraries: tuple[LibraryParts, ...]
+    remark: str = ""
 
 
 def explain_parts(
@@ -41,8 +46,8 @@ def explain_parts(
 ) -> PartsExplanation:
     """What the build knows of its libraries' parts of a kind; of all, where `name` is empty.
 
-    Raises UsageError where the recipe leaves nothing of that kind out, so that nothing was found
-    out, and for a name that there is not.
+    Nothing is known where the recipe leaves nothing of that kind out: a remark says so. Raises
+    UsageError for a name that there is not, or is not known.
     """
     found = [
         LibraryParts(
@@ -60,10 +65,13 @@ def explain_parts(
         if file.paged and any(part.kind == kind for part in file.paged.parts)
     ]
     if not found:
-        raise UsageError(
-            f"{manifest.name} leaves no {kind}s out, so what each costs was not found out",
-            f"The recipe's key '{_KEYS[kind]}' does that; see the README.",
+        remark = (
+            f"{manifest.name} leaves no {kind}s out: all stay, and what each takes is not known"
         )
+        hint = f"The recipe's key {_KEYS[kind]}; a build with it measures each."
+        if name:
+            raise UsageError(remark, hint)
+        return PartsExplanation(kind=kind, name=name, libraries=(), remark=f"{remark}. {hint}")
     if name:
         found = _named(name, kind, found, manifest)
     return PartsExplanation(kind=kind, name=name, libraries=tuple(found))

@@ -20,6 +20,7 @@ from layerpack.report.limit_use import LimitUse, limit_uses
 from layerpack.report.proof import (
     ImportTimes,
     StartTimes,
+    baseline_line,
     import_times,
     proof_line,
     start_times,
@@ -36,6 +37,7 @@ _PAGED_SUMS = (
     "compressed_bytes",
     "hot_pages",
     "dropped_bytes",
+    "data_bytes",
     "size",
 )
 
@@ -109,8 +111,9 @@ class LeftOut:
 class PagedSize:
     """A library whose code is stored compressed, or all of them, in bytes.
 
-    `original_bytes`: before; `mapped_bytes`: loaded as they are; `paged_bytes`: code, which takes
-    `compressed_bytes`; `hot_pages` of it a workload touched; `dropped_bytes` of code were left out;
+    `original_bytes`: before; `mapped_bytes`: loaded as they are; `paged_bytes`: code, and
+    `data_bytes`: read-only data, which take `compressed_bytes`; `hot_pages` of code a workload
+    touched; `dropped_bytes` of it were left out;
     `size`: the file as packed.
     """
 
@@ -122,6 +125,7 @@ class PagedSize:
     compressed_bytes: int
     hot_pages: int
     dropped_bytes: int
+    data_bytes: int
     size: int
 
     @property
@@ -170,6 +174,8 @@ class SizeReport:
     proof: str = ""
     """One line on what was verified, or why it was not; empty for a build that does not tell."""
     starts: tuple[StartTimes, ...] = ()
+    baseline: str = ""
+    """What the plain install's times in `starts` were measured on; empty where there are none."""
     imports: tuple[ImportTimes, ...] = ()
 
     @property
@@ -264,6 +270,7 @@ def size_report(
         notes=manifest.notes,
         proof=proof_line(manifest.verified),
         starts=start_times(manifest.verified),
+        baseline=baseline_line(manifest.verified),
         imports=import_times(manifest.verified),
     )
 

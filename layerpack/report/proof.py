@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_TREES: Final = {
+    "packed": "layers",
+    "plain": "plain install",
+    "plain_compiled": "plain, bytecode",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartTimes:
-    """What a workload took at verification, in one `tree` (`layers` or `plain install`).
+    """What a workload took at verification, in one `tree`: `layers`, `plain install`, or (the first
+    one only) `plain, bytecode`: the plain install with bytecode of all that it imports.
 
     Milliseconds of initialisation (None but for the first workload), of its first and its second
     invocation (None where it fails); the most memory, and what was read or mapped of files, in MB.
@@ -51,11 +58,17 @@ def proof_line(verified: Mapping[str, Any]) -> str:
         differing = sum(not one["equal"] for one in workloads)
         answers = f"; {_counted(len(workloads), 'workload', 'answer')} as in a plain install"
         told += answers + (f", {differing} within the tolerance" if differing else "")
+        if ignored := verified.get("ignored"):
+            told += f", but for {', '.join(ignored)}"
+    elif verified.get("function"):
+        told += "; the function imports"
     for level in verified.get("levels", ()):
         held = level["state"] == "verified"
         told += f"; at {level['level']}" + ("" if held else f" not tried ({level['reason']})")
     if verified["isolation"] == "process":
         told += "; without isolation"
+    if reason := verified.get("unjudged"):
+        told += f"; origins of libraries not checked ({reason})"
     return told
 
 
@@ -75,8 +88,18 @@ def start_times(verified: Mapping[str, Any]) -> tuple[StartTimes, ...]:
     return tuple(
         StartTimes(workload=name, tree=tree, **one[side])
         for name, one in told
-        for side, tree in (("packed", "layers"), ("plain", "plain install"))
+        for side, tree in _TREES.items()
+        if one.get(side)
     )
+
+
+def baseline_line(verified: Mapping[str, Any]) -> str:
+    """What the plain install's figures were measured on; empty where there are none."""
+    told = verified.get("baseline")
+    if not told:
+        return ""
+    on = f"{told['processor']}, Python {told['python']}, {told['date']}"
+    return f"plain install: without bytecode, measured on {on}"
 
 
 def import_times(verified: Mapping[str, Any]) -> tuple[ImportTimes, ...]:

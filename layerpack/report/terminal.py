@@ -1,6 +1,9 @@
-"""A size report for a terminal of 80 columns or a text file: nothing is told by colour alone."""
+"""A size report for a terminal of 80 columns or a text file: colour alone informs of nothing."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -63,6 +66,25 @@ def print_proof(report: SizeReport, console: Console) -> None:
     parts.print_indented(console, parts.capital(report.proof) + ".", 0)
     _starts(report, console)
     _imports(report, console)
+
+
+def print_paging(paging: Sequence[Mapping[str, Any]] | None, console: Console) -> None:
+    """Print what bringing code in took, by library; nothing where that was not measured."""
+    if paging is None:
+        return
+    table = parts.new_table(
+        "Code brought in", ">Windows", ">Bytes", ">Packed", ">Time", ">Decoding"
+    )
+    for one in paging:
+        table.add_row(
+            parts.tail(one["path"], parts.room_beside(console, 53)),
+            f"{one['windows']:,}",
+            human_size(one["bytes"]),
+            human_size(one["packed_bytes"]),
+            f"{one['ms']:.1f} ms",
+            f"{one['decoding_ms']:.1f} ms",
+        )
+    parts.print_table(table, console)
 
 
 def _limits(report: SizeReport, console: Console) -> None:
@@ -202,7 +224,10 @@ def _starts(report: SizeReport, console: Console) -> None:
     if not report.starts:
         return
     table = parts.new_table("Workload", "In", ">Init", ">First", ">Second", ">Memory", ">Read")
-    for item in report.starts[: 2 * _WORKLOADS]:
+    names = list(dict.fromkeys(item.workload for item in report.starts))
+    for item in report.starts:
+        if item.workload not in names[:_WORKLOADS]:
+            break
         table.add_row(
             parts.plain(item.workload),
             item.tree,
@@ -213,7 +238,9 @@ def _starts(report: SizeReport, console: Console) -> None:
             f"{item.read_mb:.0f} MB",
         )
     parts.print_table(table, console)
-    parts.print_more(console, len(report.starts) // 2 - _WORKLOADS, "workload")
+    parts.print_more(console, len(names) - _WORKLOADS, "workload")
+    if report.baseline:
+        parts.print_indented(console, parts.capital(report.baseline) + ".", 0)
 
 
 def _imports(report: SizeReport, console: Console) -> None:

@@ -29,7 +29,9 @@ def _print_file(file: FileExplanation, console: Console) -> None:
     console.print(Text(parts.clean(file.path), style="bold"), soft_wrap=True)
     parts.print_indented(console, f"of {file.distribution}")
     if file.size is None:
-        fate = f"removed, {parts.exact(file.bytes_before)}"
+        # What a function's folder holds, and the package does not, was not measured.
+        size = f", {parts.exact(file.bytes_before)}" if file.bytes_before else ""
+        fate = f"removed{size}"
     else:
         fate = f"in {file.layer}: {parts.exact(file.size)}, {human_size(file.zipped or 0)} zipped"
         if file.bytes_before > file.size:
@@ -41,7 +43,8 @@ def _print_file(file: FileExplanation, console: Console) -> None:
         parts.print_indented(console, "No pass had anything to say about it.")
     for remark in file.remarks:
         before, after = human_size(remark.bytes_before), human_size(remark.bytes_after)
-        sizes = {"remove": f" ({before})", "rewrite": f" ({before} → {after})"}
+        gone = f" ({before})" if remark.bytes_before else ""
+        sizes = {"remove": gone, "rewrite": f" ({before} → {after})"}
         change = sizes.get(remark.action, "")
         parts.print_indented(
             console, f"{remark.pass_name}: {remark.action}{change}: {remark.reason}"
@@ -51,9 +54,15 @@ def _print_file(file: FileExplanation, console: Console) -> None:
 def _paged(paged: PagedRecord) -> str:
     code, compressed = human_size(paged.paged_bytes), human_size(paged.compressed_bytes)
     text = f"{code} of code, compressed to {compressed}, are brought in when they are touched"
+    if paged.data_bytes:
+        data = human_size(paged.data_bytes)
+        text = (
+            f"{code} of code and {data} of read-only data are compressed to {compressed}: data is "
+        )
+        text += "decompressed when the library is loaded, and code brought in when it is touched"
     if paged.hot_pages:
         pages = f"{paged.hot_pages:,} page{'' if paged.hot_pages == 1 else 's'}"
-        text += f" ({pages} that a workload touched lie together)"
+        text += f" ({pages} that a workload touched)"
     return f"{text}; {human_size(paged.mapped_bytes)} are loaded as they are"
 
 

@@ -127,13 +127,20 @@ def room_beside(console: Console, figures: int) -> int:
 
 
 def tail(path: str, width: int) -> Text:
-    """The end of a path that is too long: it tells files apart better than the beginning."""
+    """The end of a path that is too long: it tells files apart better than the beginning. Of a
+    name that alone is too long, both ends stay: modules of C all end alike."""
     path = clean(path)
     if len(path) <= width:
         return Text(path)
     folders = path.split("/")
     ends = ("/".join(["…", *folders[first:]]) for first in range(1, len(folders)))
-    return Text(next((end for end in ends if len(end) <= width), f"…{path[1 - width :]}"))
+    if fitting := next((end for end in ends if len(end) <= width), ""):
+        return Text(fitting)
+    name = folders[-1]
+    if len(name) <= width:
+        return Text(name)
+    end = width // 3
+    return Text(f"{name[: width - 1 - end]}…{name[-end:]}")
 
 
 def exact(count: int) -> str:

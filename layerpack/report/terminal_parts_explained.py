@@ -18,6 +18,8 @@ _HEADS: Final = {"operator": "Operator", "variant": "Variant"}
 
 def print_parts(explanation: PartsExplanation, console: Console) -> None:
     """Print every library's parts, or the one that was asked for."""
+    if explanation.remark:
+        parts.print_indented(console, explanation.remark, 0)
     for library in explanation.libraries:
         console.print(Text(parts.clean(library.path), style="bold"), soft_wrap=True)
         if explanation.name:

@@ -14,7 +14,7 @@ from tests.support.index import LocalIndex
 from tests.support.recipes import HERE, minimal
 
 MORE = """\
-native: {store: paged, level: 3}
+native: {store: paged, touched: packed, level: 3}
 function: {source: code, handler: app.handler}
 workloads: [{name: run, event: event.json}]
 """

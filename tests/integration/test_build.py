@@ -29,6 +29,7 @@ assets:
 function: {source: code, handler: app.handler}
 workloads: [{name: run, event: event.json}]
 """
+TOOLS = ("sam", "cdk", "terraform", "serverless", "cloudformation")
 HANDLER = """\
 from pathlib import Path
 import alpha, beta, gamma
@@ -133,11 +134,12 @@ def test_a_build_gives_layers_that_run_and_a_second_one_touches_nothing(
         assert (layer["sha256"], layer["zipped_bytes"]) == (sha256(file), file.stat().st_size)
         with zipfile.ZipFile(file) as archive:
             assert sum(one.file_size for one in archive.infolist()) == layer["unzipped_bytes"]
-        subprocess.run(["unzip", "-tq", str(file)], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["unzip", "-qo", str(file), "-d", str(opt)], check=True)
+            assert archive.testzip() is None
+            archive.extractall(opt)
     function = home / manifest["function"]["file"]
     assert manifest["function"]["sha256"] == sha256(function)
-    subprocess.run(["unzip", "-q", str(function), "-d", str(task)], check=True)
+    with zipfile.ZipFile(function) as archive:
+        archive.extractall(task)
     files = [file for folder in (opt, task) for file in folder.rglob("*") if file.is_file()]
     total = sum(file.stat().st_size for file in files)
     assert manifest["totals"]["unzipped_bytes"] == total
@@ -180,6 +182,7 @@ def test_a_build_gives_layers_that_run_and_a_second_one_touches_nothing(
     assert index.requests == []
 
 
+@pytest.mark.exhaustive
 def test_equal_input_gives_equal_bytes_on_another_day_in_another_place(
     project: Path, tmp_path: Path, index: LocalIndex
 ) -> None:
@@ -256,6 +259,7 @@ def test_a_small_change_leaves_the_large_zips(tmp_path: Path, index: LocalIndex)
     assert before["layers/small-alpha.zip"] != after["layers/small-alpha.zip"]
 
 
+@pytest.mark.exhaustive
 def test_parallel_builds_of_one_recipe_agree(project: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     processes = [start("build", "recipe.yaml", folder=project, cache=cache) for _ in range(2)]
@@ -328,6 +332,8 @@ def test_a_function_over_its_budget_is_told(
 
 def test_commands_on_a_build_answer_from_it(project: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
+    (project / "code/.gitignore").write_text("*.log\n")
+    (project / "code/debug.log").write_text("x" * 1000)
     built(project, cache)
 
     def command(*arguments: str) -> Ended:
@@ -341,7 +347,34 @@ def test_commands_on_a_build_answer_from_it(project: Path, tmp_path: Path) -> No
         command("size-report", "build/small").output == command("size-report", "recipe.yaml").output
     )
     assert "test suite" in command("explain", "alpha/tests").output
+    # What git ignores is not deployed, and the report says so.
+    assert "code/.gitignore:1" in command("explain", "debug.log").output
+    assert ["debug.log" in note for note in report["notes"]] == [True]
+    with zipfile.ZipFile(project / "build/small/function.zip") as archive:
+        assert archive.namelist() == ["app.py"]
+    assert report["function"]["unzipped_bytes"] == len(HANDLER)
     assert command("diff", "build/small", "recipe.yaml", "--format", "json").output
+    # Outputs replace former ones, and nothing else.
+    exports = [("export", "build/small", "--to", tool, "-o") for tool in TOOLS]
+    for words in (("size-report", "recipe.yaml", "--html"), *exports):
+        for _ in range(2):
+            command(*words, f"out-{words[-2]}")
+        refused = layerpack(*words, "recipe.yaml", folder=project, cache=cache)
+        assert (refused.code, refused.errors.count("error:")) == (2, 1)
+        assert "layerpack did not write" in refused.errors
+    for words in exports:
+        file = project / f"out-{words[-2]}"
+        former = file.read_bytes()
+        file.write_bytes(former.replace(b"\n", b"\r\n"))
+        command(*words, file.name)
+        assert file.read_bytes() == former
+        for edited in (b"# mine\n" + former, former.replace(b"60", b"30"), former + b"# mine\n"):
+            assert edited != former
+            file.write_bytes(edited)
+            refused = layerpack(*words, file.name, folder=project, cache=cache)
+            assert (refused.code, refused.errors.count("error:")) == (2, 1)
+            assert "may have been edited since layerpack wrote it" in refused.errors
+            assert file.read_bytes() == edited
     passes = json.loads(command("passes", "--format", "json").output)
     assert {"tests", "docs", "bytecode"} <= {one["name"] for one in passes}
     (project / "code/app.py").write_text(HANDLER + "# changed\n")
@@ -350,6 +383,56 @@ def test_commands_on_a_build_answer_from_it(project: Path, tmp_path: Path) -> No
     assert changed.errors == (
         "warning: recipe.yaml or its inputs changed since build/small was built\n"
     )
+
+
+def test_names_that_are_not_in_the_resolution_are_told(tmp_path: Path, index: LocalIndex) -> None:
+    index.add(make_wheel(tmp_path / "w", "alpha", requires=["Beta.x; extra == 'no'", "gamma"]))
+    index.add(make_wheel(tmp_path / "w", "gamma"))
+    keys = "exclude: [beta-x, gamma, nosuch], override: ['gone==1', 'nosuch==2']"
+    more = f"build: {{from-source: [other]}}\nresolve: {{index-url: '{index.url}', {keys}}}\n"
+    minimal(tmp_path, requirements=["alpha", "delta"], runtime=HERE, more=more)
+    index.add(make_wheel(tmp_path / "w", "delta", requires=["beta-x", "gamma"]))
+    ended = layerpack("build", "recipe.yaml", folder=tmp_path, cache=tmp_path / "cache")
+    assert ended.code == 0, ended.errors
+    told = [line for line in ended.errors.splitlines() if line.startswith("warning: ")]
+    assert told == [
+        "warning: build.from-source names other, which is not in the lock",
+        "warning: resolve.override names gone, which is not in the lock",
+        "warning: resolve.exclude names nosuch, which no distribution requires",
+    ]
+
+
+def test_two_recipes_of_one_name_are_told(tmp_path: Path, index: LocalIndex) -> None:
+    index.add(make_wheel(tmp_path / "w", "alpha"))
+    minimal(tmp_path, runtime=HERE, index=index.url)
+    minimal(tmp_path, runtime=HERE, index=index.url, name="copy.yml")
+    (tmp_path / "service.yaml").write_text("name: small\nimage: x\n")
+    ended = built(tmp_path, tmp_path / "cache")
+    told = "warning: copy.yml is named 'small' too, and its build replaces this one in build/small"
+    assert ended.errors.count(told) == 1
+    assert "service.yaml" not in ended.errors
+    elsewhere = layerpack(
+        *("build", "recipe.yaml", "-o", "out"), folder=tmp_path, cache=tmp_path / "cache"
+    )
+    assert elsewhere.code == 0 and "copy.yml" not in elsewhere.errors
+
+
+def test_a_kill_does_not_wait_for_a_wheel_to_be_unpacked(tmp_path: Path, index: LocalIndex) -> None:
+    files = {f"alpha/{n}.bin": bytes(1_000_000) for n in range(300)}
+    index.add(make_wheel(tmp_path / "w", "alpha", files=files))
+    minimal(tmp_path, runtime=HERE, index=index.url)
+    unpacked = tmp_path / "cache/unpacked"
+    process = start("build", "recipe.yaml", folder=tmp_path, cache=tmp_path / "cache")
+    while not list(unpacked.glob("*/files/alpha/9*.bin")) + list(
+        unpacked.glob(".*/files/alpha/9*")
+    ):
+        assert process.poll() is None
+    process.terminate()
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (143, "")
+    assert "Traceback" not in errors and "error:" not in errors
+    # What runs is not brought to its end, nor left behind.
+    assert list(unpacked.iterdir()) == []
 
 
 def test_a_deprecated_runtime_is_told(tmp_path: Path, index: LocalIndex) -> None:

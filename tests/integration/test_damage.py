@@ -11,8 +11,8 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,26 +22,34 @@ from layerpack.cache import Cache
 from layerpack.errors import LayerpackError
 from layerpack.events import Events
 from layerpack.pipeline import BuildOptions, build
-from tests.support.command import layerpack, start
+from tests.support.command import layerpack, start, wait_until_gone
 from tests.support.index import LocalIndex
 from tests.support.recipes import HERE, minimal
 from tests.support.wheels import make_wheel, sha256
 from tests.unit.elf.libraries import debug_library
 
+pytestmark = pytest.mark.exhaustive
+
 MORE = """\
 patches: [{package: alpha, replace: {pattern: old_name, with: new_name, count: 1}}]
 assets: [{name: model, wheel: words==1.0, prepare: prepare.py}]
 """
-# Prepares the asset; with HOLD in the environment it first tells its process, and then waits.
+# Prepares the asset; where there is a FIFO beside it, it first starts two programs (in a group of
+# its own, as ninja does, and in a session of its own), writes all process IDs to it, and waits.
 PREPARE = """\
-import os, sys, time
+import os, signal, subprocess, sys, time
 from pathlib import Path
 
 import alpha
 
-if "HOLD" in os.environ:
-    with open(os.environ["HOLD"], "w") as stream:
-        stream.write(str(os.getpid()))
+hold = Path(__file__).with_name("hold")
+if hold.exists():
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    group = subprocess.Popen(sleep, preexec_fn=os.setpgrp)
+    session = subprocess.Popen(sleep, start_new_session=True)
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with open(hold, "w") as stream:
+        stream.write(f"{os.getpid()} {group.pid} {session.pid} {default}")
     time.sleep(600)
 words = Path(sys.argv[1], "words.txt").read_text()
 Path(sys.argv[2], "model.txt").write_text(words + alpha.value())
@@ -103,20 +111,12 @@ def copy_of(stack: Stack, folder: Path, *without: str) -> Path:
     return folder
 
 
-def group_lives(group: int) -> bool:
-    """Whether a process of the group is left."""
+def process_lives(number: int) -> bool:
+    """Whether a process is there, and no zombie."""
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
         return False
-    return True
-
-
-def wait_until_gone(group: int) -> None:
-    """Until no process of the group is left."""
-    deadline = time.monotonic() + 30
-    while group_lives(group):
-        assert time.monotonic() < deadline
 
 
 def check_next_build(stack: Stack, folder: Path) -> None:
@@ -142,28 +142,55 @@ def test_a_kill_during_the_symbols_pass_leaves_no_process_and_no_damage(
     check_next_build(stack, folder)
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "kill"])
-def test_a_kill_during_a_prepare_script_ends_the_script_too(
-    stack: Stack, tmp_path: Path, signal_: signal.Signals
+@pytest.mark.parametrize(
+    ("signal_", "code"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143), (signal.SIGINT, 130)],
+    ids=["kill -9", "kill", "Ctrl-C"],
+)
+def test_a_kill_during_a_prepare_script_ends_the_script_and_what_it_started(
+    stack: Stack, tmp_path: Path, signal_: signal.Signals, code: int
 ) -> None:
     folder = copy_of(stack, tmp_path / "project", "assets")
-    held = tmp_path / "held"
+    held = folder / "hold"
     os.mkfifo(held)
     cache = folder / ".cache"
-    process = start("build", "recipe.yaml", folder=folder, cache=cache, extra={"HOLD": str(held)})
-    script = int(held.read_text())
-    assert os.getpgid(script) == process.pid
+    process = start("build", "recipe.yaml", folder=folder, cache=cache)
+    script, *started = map(int, held.read_text().split()[:3])
     process.send_signal(signal_)
     output, errors = process.communicate(timeout=60)
-    wait_until_gone(process.pid)
+    assert (process.returncode, output) == (code, "")
     assert "Traceback" not in errors
     assert list((cache / "assets").glob("[!.]*")) == []
-    if signal_ is signal.SIGTERM:
-        assert (process.returncode, output) == (128 + signal.SIGTERM, "")
-        assert list((cache / "scratch").iterdir()) == list((cache / "assets").iterdir()) == []
+    if signal_ is signal.SIGKILL:
+        # What has a session of its own is not found without its parents.
+        in_group, in_session = started
+        wait_until_gone(script)
+        wait_until_gone(in_group)
+        with suppress(ProcessLookupError):
+            os.kill(in_session, signal.SIGKILL)
     else:
-        assert process.returncode == -signal.SIGKILL
+        assert not any(map(process_lives, (script, *started)))
+        assert list((cache / "scratch").iterdir()) == list((cache / "assets").iterdir()) == []
+    held.unlink()
     check_next_build(stack, folder)
+
+
+def test_programs_of_a_background_job_answer_interrupts(stack: Stack, tmp_path: Path) -> None:
+    """A shell starts its background jobs with SIGINT ignored, which programs inherit."""
+    folder = copy_of(stack, tmp_path / "project", "assets")
+    os.mkfifo(folder / "hold")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start("build", "recipe.yaml", folder=folder, cache=folder / ".cache")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    has_default = (folder / "hold").read_text().split()[-1]
+    process.send_signal(signal.SIGINT)
+    assert has_default == "True"
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
 
 
 def replaced(path: Path, data: bytes) -> None:

@@ -21,6 +21,8 @@ from layerpack.processor_levels import Level, variables
 from tests.support.packed_trees import PYTHON, install, packed_twin
 from tests.support.real_wheels import download
 
+pytestmark = pytest.mark.recipe
+
 _ROOT: Final = Path(__file__).parents[2]
 _NUMPY: Final = "numpy==2.4.6"
 #: What runs, and what the processor has, as the libraries themselves tell.

@@ -199,7 +199,7 @@ def test_no_wheel_for_the_target_is_told_with_the_key_that_helps(
     tmp_path: Path, index: LocalIndex, cache: Cache
 ) -> None:
     files = [
-        make_wheel(tmp_path, "alpha", tag="cp312-cp312-manylinux_2_35_x86_64"),
+        make_wheel(tmp_path, "alpha", tag="cp313-cp313-manylinux_2_17_x86_64"),
         make_sdist(tmp_path, "alpha"),
     ]
     index.add(*files)
@@ -207,6 +207,27 @@ def test_no_wheel_for_the_target_is_told_with_the_key_that_helps(
         "alpha==1.0 has no wheel for python3.12 on x86_64 (glibc 2.34) among the locked files\n"
         "Add 'alpha' to the recipe's build.from-source, or choose another version."
     )
+
+
+@pytest.mark.parametrize(
+    ("tag", "told"),
+    [
+        (
+            "py3-none-manylinux_2_27_x86_64.manylinux_2_28_x86_64",
+            ("glibc 2.27", "runtime: python3.12"),
+        ),
+        ("cp311-abi3-manylinux_2_35_x86_64", ("glibc 2.35", "No runtime")),
+    ],
+)
+def test_a_glibc_that_is_too_old_for_the_locked_wheels_is_told(
+    tmp_path: Path, index: LocalIndex, cache: Cache, tag: str, told: tuple[str, str]
+) -> None:
+    file = make_wheel(tmp_path, "alpha", tag=tag)
+    index.add(file)
+    text = refusal([pin(file)], context(index, cache, "python3.11"))
+    for part in ("alpha==1.0", "Amazon Linux 2,", "glibc 2.26", *told):
+        assert part in text
+    assert "from-source" not in text
 
 
 def test_of_several_the_one_without_a_wheel_is_named(
@@ -238,6 +259,41 @@ def test_what_may_come_as_source_is_built_with_the_targets_python(
     code = (unpack(wheel, cache).files / "alpha/__init__.py").read_text()
     assert code == f"BUILT_WITH = '{HERE.removeprefix('python')}'\n"
     # Once: the wheel is kept under its source's pin.
+    index.requests.clear()
+    assert build([locked], chosen) == (wheel,)
+    assert index.requests == []
+
+
+def test_a_build_gets_the_recipes_variables_and_not_the_callers(
+    tmp_path: Path, index: LocalIndex, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WITHOUT_CUDA", "callers")
+    monkeypatch.setenv("API_TOKEN", "callers")
+    names = ("WITHOUT_CUDA", "API_TOKEN", "CFLAGS")
+    seen = f"[os.environ.get(name) for name in {names}]"
+    locked, chosen = source(tmp_path, index, cache, f"import os; raise SystemExit(str({seen}))")
+    given = {"WITHOUT_CUDA": "1", "CFLAGS": "-O1"}
+    told = refusal([locked], replace(chosen, environment=given), BuildToolError)
+    assert "['1', None, '-O1 -g0']" in told
+
+
+def test_a_wheel_that_was_built_with_other_variables_is_another(
+    tmp_path: Path, index: LocalIndex, cache: Cache
+) -> None:
+    locked, chosen = source(tmp_path, index, cache)
+    build([locked], chosen)
+    index.requests.clear()
+    build([locked], replace(chosen, environment={"WITHOUT_CUDA": "1"}))
+    assert index.requests
+
+
+def test_the_source_is_told_among_several_locked_files(
+    tmp_path: Path, index: LocalIndex, cache: Cache
+) -> None:
+    only, chosen = source(tmp_path, index, cache)
+    locked = replace(only, hashes=("0" * 64, *only.hashes))
+    (wheel,) = build([locked], chosen)
+    assert (wheel.kind, wheel.origin_sha256) == ("source", only.hashes[0])
     index.requests.clear()
     assert build([locked], chosen) == (wheel,)
     assert index.requests == []
@@ -277,6 +333,26 @@ def test_a_failing_build_is_told_with_its_last_lines_and_log(
     assert "line 1\n" not in text
     assert "line 1\n" in log.read_text()
     assert len(text.splitlines()) <= 18
+
+
+@pytest.mark.parametrize(
+    ("code", "lack"),
+    [
+        ("#include <no_such.h>", "the header no_such.h"),
+        ("int main(void) { return 0; }", "the library no-such"),
+    ],
+)
+def test_a_failing_build_names_what_the_system_lacks(
+    tmp_path: Path, index: LocalIndex, cache: Cache, code: str, lack: str
+) -> None:
+    (tmp_path / "a.c").write_text(code)
+    command = ["gcc", str(tmp_path / "a.c"), "-lno-such", "-o", str(tmp_path / "out")]
+    statement = f"import subprocess; subprocess.run({command}, check=True)"
+    locked, chosen = source(tmp_path, index, cache, statement)
+    hint = refusal([locked], chosen, BuildToolError).splitlines()[-1]
+    assert lack in hint
+    assert "build.system-packages" in hint
+    assert "build.environment" in hint
 
 
 def test_a_build_requirement_that_cannot_be_had_is_a_failed_build(

@@ -66,6 +66,17 @@ def test_the_text_names_nothing_of_this_machine(tmp_path: Path, published: Local
         assert name not in body
 
 
+def test_a_users_settings_of_uv_put_no_options_into_a_lock(
+    tmp_path: Path, published: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = "[pip]\nemit-index-url = true\nemit-find-links = true\nemit-build-options = true\n"
+    (tmp_path / "uv.toml").write_text(settings, encoding="utf-8")
+    monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))
+    lock = make_lock(recipe(tmp_path, published))
+    assert "--index-url" not in lock.text and "--only-binary" not in lock.text
+    assert lock.edit == ""
+
+
 def test_equal_recipes_give_equal_locks_in_any_folder(
     tmp_path: Path, published: LocalIndex
 ) -> None:
@@ -289,5 +300,61 @@ def test_a_valid_lock_resolves_nothing_and_a_stale_one_is_made_anew_or_an_error(
     assert versions(current_lock(changed, events)) == {"alpha": "1.0", "beta": "2.1"}
     assert warnings == [
         f"{changed.lock_path} is stale (the recipe's requirements changed since it was made): "
-        "resolving anew"
+        "resolving again"
     ]
+
+
+def edited(loaded: Recipe, old: str, new: str) -> Lock:
+    """The recipe's lock after an edit by hand."""
+    text = loaded.lock_path.read_text()
+    assert old in text
+    loaded.lock_path.write_text(text.replace(old, new))
+    lock = Lock.read(loaded.lock_path)
+    assert lock is not None
+    return lock
+
+
+@pytest.mark.parametrize(
+    ("what", "tool"),
+    [
+        *(("version", "uv"), ("hash", "uv"), ("version that there is not", "uv")),
+        ("hash", "pip-tools"),
+    ],
+)
+def test_a_lock_that_was_edited_by_hand_gets_the_hashes_of_its_versions(
+    tmp_path: Path, published: LocalIndex, what: str, tool: str
+) -> None:
+    more = f"resolve: {{tool: {tool}, index-url: '{published.url}'}}"
+    loaded = Recipe.load(minimal(tmp_path, runtime=HERE, more=more))
+    right = update_lock(loaded, Events())
+    digest = sha256(tmp_path / "w/alpha-1.1-py3-none-any.whl")
+    changes = {
+        "version": ("alpha==1.1", "alpha==1.0"),
+        "hash": (digest, ("0" if digest[0] != "0" else "1") + digest[1:]),
+        "version that there is not": ("alpha==1.1", "alpha==1.7"),
+    }
+    edited(loaded, *changes[what])
+    warnings: list[str] = []
+    now = current_lock(loaded, Events(warn=warnings.append))
+    assert versions(now)["alpha"] == ("1.0" if what == "version" else "1.1")
+    for pin in now.requirements:
+        file = tmp_path / f"w/{pin.name}-{pin.version}-py3-none-any.whl"
+        assert pin.hashes == (sha256(file),)
+    assert [warning for warning in warnings if "edited by hand" in warning]
+    if what == "hash":
+        assert now.text == right.text
+
+
+def test_an_index_that_was_added_by_hand_is_told_and_resolved_away(
+    tmp_path: Path, published: LocalIndex
+) -> None:
+    mine = recipe(tmp_path, published)
+    update_lock(mine, Events())
+    text = mine.lock_path.read_text()
+    mine.lock_path.write_text(text + "--extra-index-url https://example.org/simple\n")
+    with pytest.raises(ResolveError, match="--extra-index-url was added by hand"):
+        current_lock(mine, Events(), locked=True)
+    told: list[str] = []
+    current_lock(mine, Events(warn=told.append))
+    assert any("--extra-index-url was added by hand" in one for one in told)
+    assert mine.lock_path.read_text() == text

@@ -249,7 +249,12 @@ def test_operators_of_a_loaded_library_come_along(tmp_path: Path, trees: tuple[T
     source = (trees[0].mxnet / "src/lib_api.cc").read_text()
     include = f"-I{trees[0].mxnet / 'include'}"
     library = compiled(
-        tmp_path / "tripled.so", _OPERATOR + source, include, "-std=c++11", language="c++"
+        tmp_path / "tripled.so",
+        _OPERATOR + source,
+        include,
+        "-std=c++11",
+        language="c++",
+        machine="x86_64",
     )
     plain, ours = (tree.told("-c", _LOADED, library) for tree in trees)
     assert ours == plain

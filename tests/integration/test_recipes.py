@@ -274,9 +274,12 @@ def test_bert_fits_because_its_code_is_paged(bert: Built, bert_plain: Built) -> 
     over = bert_plain.manifest.totals.unzipped_bytes - 262_144_000 + 1
     assert bert_plain.ended.code == 3 and over > 0
     assert f"{over / 1e6:.1f} MB" in bert_plain.ended.errors
-    # Both models and all code, before bytecode fills the room.
+    # Both models and all code, before bytecode fills the room; but for the pages that the workloads
+    # touch, which lie there as they are where there is room.
     (paged,) = [record for record in bert.manifest.passes if record.name == "paged"]
-    assert paged.bytes_after < 210_000_000
+    files = json.loads((bert.folder / "files.json").read_text())["files"]
+    touched = 4096 * sum(file["paged"]["hot_pages"] for file in files if file["paged"])
+    assert paged.bytes_after - touched < 195_000_000
     assert (bert.opt / "lib/liblayerpack_pager.so.1").is_file()
 
 

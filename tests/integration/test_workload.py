@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from layerpack import workload
+from layerpack.lambda_variables import CREDENTIALS
 from layerpack.payload import entries_of
-from layerpack.recipe import Mxnet, Recipe
-from layerpack.workload import Outcome, record, run_workloads, workloads_key
+from layerpack.recipe import Recipe
+from layerpack.recipe_sections import Cpu, Mxnet, Verify
+from layerpack.workload import Outcome, network_hint, record, run_workloads, workloads_key
 from tests.support.recipes import HERE, minimal, payload_in
 
 MORE = """\
@@ -25,6 +32,7 @@ import json, os, sys
 from pathlib import Path
 import alpha
 
+SECRET = os.environ["AWS_SECRET_ACCESS_KEY"]
 SEEN = Path(os.environ["HOME"], "..", "seen").resolve()
 
 
@@ -37,6 +45,7 @@ def handler(event, context):
             "left": context.get_remaining_time_in_millis(),
             "task": os.getcwd(),
             "variables": sorted(os.environ),
+            "secret": SECRET,
         }, stream)
         stream.write("\\n")
     with open(os.environ["LAYERPACK_TRACE"], "a") as stream:
@@ -85,8 +94,9 @@ def test_the_handler_sees_the_layers_and_nothing_of_this_machine(
     assert seen[0]["alpha"] == str(tmp_path / "scratch/opt/python/alpha.py")
     assert seen[0]["outside"] == []
     assert 0 < seen[0]["left"] <= 300_000
-    assert "AWS_SECRET_ACCESS_KEY" not in seen[0]["variables"]
-    assert {"LD_LIBRARY_PATH", "LAMBDA_TASK_ROOT", "TZ"} <= set(seen[0]["variables"])
+    assert seen[0]["secret"] == CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+    variables = {"LD_LIBRARY_PATH", "LAMBDA_TASK_ROOT", "TZ", "PYTHONPATH", "_X_AMZN_TRACE_ID"}
+    assert variables <= set(seen[0]["variables"])
     assert seen[0]["task"] == str(tmp_path / "scratch/task")
 
 
@@ -174,3 +184,152 @@ def test_it_changes_with_models_and_modules_where_operators_stay_by_it(tmp_path:
         keys["all"].add(workloads_key(recipe, function, payload))
         keys["recorded"].add(workloads_key(recorded, function, payload))
     assert (len(keys["all"]), len(keys["recorded"])) == (1, 3)
+
+
+#: Both keep an interpreter from exiting.
+HANGING = """\
+import atexit, threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+atexit.register(time.sleep, 1000)
+
+
+def handler(event, context):
+    print("answered")
+"""
+
+
+def test_the_worker_ends_after_the_last_answer_whatever_still_runs(tmp_path: Path) -> None:
+    # A worker that waited would be killed later, and its workloads would have errors.
+    recipe = project(tmp_path / "r", handler=HANGING)
+    assert [one.error for one in run(recipe, tmp_path)] == ["", ""]
+
+
+@pytest.mark.timeout(60)
+def test_a_function_that_cancels_the_workers_limit_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "_SECONDS", 1)
+    monkeypatch.setattr(workload, "_MARGIN", 1)
+    endless = "import faulthandler, signal\n\ndef handler(event, context):\n"
+    endless += "    faulthandler.cancel_dump_traceback_later()\n    signal.pause()\n"
+    outcomes = run(project(tmp_path / "r", endless), tmp_path)
+    assert [one.name for one in outcomes] == ["first", "second"]
+    assert all("has not ended after 2 s" in one.error for one in outcomes)
+    assert not (tmp_path / "scratch/opt").exists()
+
+
+def test_it_ends_where_the_function_does_not_import(tmp_path: Path) -> None:
+    recipe = project(tmp_path / "r", handler=HANGING + "import beta\n")
+    assert all("beta" in one.error for one in run(recipe, tmp_path))
+
+
+CONNECTS = """\
+import socket
+
+
+def handler(event, context):
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        socket.create_connection(own.getsockname()).close()
+    socket.create_connection(("127.0.0.1", event["port"])).close()
+"""
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_workloads_reach_the_network_if_the_recipe_asks(tmp_path: Path, network: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        event = json.dumps({"port": server.getsockname()[1]})
+        recipe = project(tmp_path / "r", handler=CONNECTS, first=event, second=event)
+        asked = recipe.model_copy(update={"verify": Verify(network=network)})
+        outcomes = run(asked, tmp_path)
+    assert [bool(one.error) for one in outcomes] == [not network] * 2
+    # Its own loopback is there: what fails is the connection to this machine.
+    hints = [network_hint(asked, one.error) for one in outcomes]
+    assert ["verify" in hint for hint in hints] == [not network] * 2
+    assert not network_hint(asked, "ValueError: no such thing")
+
+
+def record_in(folder: Path, warn: Callable[[str], None]) -> None:
+    """Record the workloads of `project`, at two levels of the processor."""
+    recipe = project(folder / "r", handler="def handler(event, context): pass\n")
+    (folder / "scratch").mkdir()
+    record(
+        recipe.model_copy(update={"cpu": Cpu(x86_64=("baseline", "avx2"))}),
+        payload_in(folder / "files", {"python/alpha.py": ""}),
+        tuple(entries_of(recipe.folder / "code", ".", "function")),
+        interpreter=Path(sys.executable),
+        libraries={},
+        scratch=folder / "scratch",
+        warn=warn,
+    )
+
+
+def test_a_recording_that_reaches_the_network_warns_once(tmp_path: Path) -> None:
+    code = "from tests.integration.test_workload import *; record_in(Path(sys.argv[1]), print)"
+    limits = ("max_net_namespaces", "max_user_namespaces")
+    told = []
+    for refused in ("", "; ".join(f"echo 0 > /proc/sys/user/{name}" for name in limits)):
+        folder = tmp_path / ("refused" if refused else "allowed")
+        folder.mkdir()
+        script = f'{refused or ":"}; exec "$@"'
+        ended = subprocess.run(
+            [
+                *("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"),
+                *(sys.executable, "-c", code, folder),
+            ],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        told.append(ended.stdout)
+    assert told[0] == ""
+    assert told[1].count("the workloads could reach the network") == 1
+
+
+def test_a_recording_with_the_network_is_another(tmp_path: Path) -> None:
+    recipe = project(tmp_path)
+    asked = recipe.model_copy(update={"verify": Verify(network=True)})
+    assert workloads_key(recipe, ()) != workloads_key(asked, ())
+
+
+SHARES = """\
+import multiprocessing, os, random
+
+
+def handler(event, context):
+    assert sorted(os.listdir("/dev")) == sorted(event["devices"])
+    with open("/dev/null", "w") as file:
+        file.write("nothing")
+    assert len(os.urandom(8)) == 8
+    assert os.readlink("/dev/fd") == "/proc/self/fd"
+    # A process that only has a pipe works, as on Lambda.
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=theirs.send, args=(7,))
+    process.start()
+    assert ours.recv() == 7
+    process.join()
+    if event["locks"]:
+        multiprocessing.Lock()
+"""
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_workloads_have_no_shared_memory_as_on_lambda(tmp_path: Path, network: bool) -> None:
+    assert Path("/dev/shm").is_dir()
+    devices = ("null", "zero", "full", "random", "urandom", "tty")
+    names = [*(n for n in devices if Path("/dev", n).exists()), "fd", "stdin", "stdout", "stderr"]
+    first, second = (json.dumps({"devices": names, "locks": locks}) for locks in (False, True))
+    recipe = project(tmp_path / "r", handler=SHARES, first=first, second=second)
+    asked = recipe.model_copy(update={"verify": Verify(network=network)})
+    quiet, failed = run(asked, tmp_path)
+    assert quiet.error == ""
+    # Which of them depends on glibc's version.
+    assert failed.error.startswith(("OSError: [Errno 38]", "FileNotFoundError: [Errno 2]"))
+    # This machine's is as it was.
+    assert Path("/dev/shm").is_dir()
+
+
+def test_workloads_run_from_shared_memory() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        recipe = project(Path(folder) / "r")
+        assert {one.error for one in run(recipe, Path(folder))} == {""}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sysconfig
 from pathlib import Path
 from typing import Final
 
+from tests.support.compilers import Language, compile_source, compiler_for
 from tests.support.recipes import HERE
 from tests.support.wheels import make_wheel
 
@@ -59,28 +59,28 @@ def compiled(
     path: Path,
     source: str,
     *options: str,
-    language: str = "c",
-    compiler: str = "",
+    language: Language = "c",
+    machine: str = "",
     stripped: bool = True,
 ) -> Path:
-    """Compile `source` to the library `path`, by this machine's compiler unless told."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    compiler = compiler or ("gcc" if language == "c" else "g++")
-    command = [compiler, "-shared", "-fPIC", "-O0", *(["-s"] if stripped else [])]
-    subprocess.run(
-        [*command, "-o", str(path), "-x", language, "-", *options],
-        input=source,
-        text=True,
-        check=True,
+    """Compile `source` to the library `path`.
+
+    `machine` is one of the compilers' `MACHINES`: gcc's for this one, and for C++ zig's, unless
+    told.
+    """
+    machine = machine or ("x86_64" if language == "c" else "x86_64 zig")
+    command = [*compiler_for(machine, language), "-shared", "-fPIC", "-O0"]
+    return compile_source(
+        path, [*command, *(["-s"] if stripped else [])], source, *options, language=language
     )
-    return path
 
 
-def code_wheel(folder: Path, version: str = "1.0", *, count: int = 150) -> Path:
-    """A wheel of alpha for this Python: an extension module of much code, whose `run()` runs it."""
+def code_wheel(folder: Path, version: str = "1.0", *, count: int = 150, more: str = "") -> Path:
+    """A wheel of alpha for this Python: an extension module of much code, whose `run()` runs it,
+    and of `more` C code."""
     library = compiled(
         folder / "code.so",
-        many_functions(count) + _MODULE,
+        many_functions(count) + more + _MODULE,
         f"-I{sysconfig.get_path('include')}",
     )
     python = f"cp{HERE.removeprefix('python').replace('.', '')}"

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +35,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class LocalIndex:
-    """Serves what was added; `requests` are the paths that were asked for, in order.
+    """Serves what was added; `requests` are the paths that were asked for, in order; `on_request`
+    is called for each, while the client waits.
 
     Every index has an address of its own, because uv keeps answers by address.
     """
@@ -46,8 +47,10 @@ class LocalIndex:
         self.claimed: dict[str, str] = {}
         self.truncated: set[str] = set()
         self.chunked: set[str] = set()
+        self.slow: set[str] = set()
         self.gates: dict[str, Gate] = {}
         self.requests: list[str] = []
+        self.on_request: Callable[[], None] = lambda: None
         self._token = uuid.uuid4().hex
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -128,6 +131,7 @@ def _handler(index: LocalIndex) -> type[BaseHTTPRequestHandler]:
             path = self.path.split("?")[0]
             name = path.rsplit("/", 1)[-1]
             index.requests.append(path)
+            index.on_request()
             if gate := index.gates.get(name):
                 gate.reached.set()
                 gate.opened.wait()
@@ -147,6 +151,11 @@ def _handler(index: LocalIndex) -> type[BaseHTTPRequestHandler]:
                 return
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
+            if name in index.slow:
+                for number in range(len(data)):
+                    self.wfile.write(data[number : number + 1])
+                    threading.Event().wait(0.01)
+                return
             if self.command == "GET":
                 self.wfile.write(data[: len(data) // 2] if name in index.truncated else data)
 

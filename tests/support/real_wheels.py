@@ -11,22 +11,26 @@ from pathlib import Path
 _GLIBCS = ("2_17", "2_27", "2_28", "2_34")
 
 
-def download(folder: Path, *requirements: str, machine: str = "x86_64") -> list[Path]:
-    """The shared libraries in wheels for CPython 3.11, unpacked below `folder`, sorted."""
-    wheels = folder / "wheels"
+def wheels(folder: Path, *requirements: str, machine: str = "x86_64") -> list[Path]:
+    """Wheels for CPython 3.11, downloaded to `folder`, sorted."""
     platforms = [f"manylinux_{glibc}_{machine}" for glibc in _GLIBCS]
     platforms.append(f"manylinux2014_{machine}")
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-            *("--only-binary", ":all:", "--python-version", "3.11", "--dest", str(wheels)),
+            *("--only-binary", ":all:", "--python-version", "3.11", "--dest", str(folder)),
             *(word for platform in platforms for word in ("--platform", platform)),
             *requirements,
         ],
         check=True,
     )
+    return sorted(folder.glob("*.whl"))
+
+
+def download(folder: Path, *requirements: str, machine: str = "x86_64") -> list[Path]:
+    """The shared libraries in wheels for CPython 3.11, unpacked below `folder`, sorted."""
     found: list[Path] = []
-    for wheel in sorted(wheels.glob("*.whl")):
+    for wheel in wheels(folder / "wheels", *requirements, machine=machine):
         target = folder / wheel.name.partition("-")[0]
         with zipfile.ZipFile(wheel) as archive:
             found += [

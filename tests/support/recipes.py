@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from layerpack import data
 from layerpack.payload import FileEntry, Payload
 from layerpack.recipe import Recipe
 
 #: The runtime of the Python that runs the tests: the one that is certainly on this machine.
 HERE = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+#: For tests that run a runtime's Python: others than this one may not be installed.
+RUNTIMES = tuple(
+    pytest.param(one, marks=() if one == HERE else pytest.mark.pythons)
+    for one in ("python3.9", "python3.10", "python3.11", "python3.12", "python3.13")
+)
 
 
 def recipe_file(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
@@ -57,3 +67,8 @@ def payload_in(
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         entries.append(FileEntry.of(file, path, distribution))
     return Payload(entries)
+
+
+def schema() -> Any:
+    """The schema of recipes that ships."""
+    return json.loads(data.text("recipe.schema.json"))

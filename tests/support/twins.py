@@ -8,16 +8,57 @@ from __future__ import annotations
 import os
 import platform
 import random
+import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from layerpack.elf import read_file, read_index
+from layerpack.elf.format import PT_LAYERPACK
 from layerpack.elf.pack import PackOptions, PackResult, pack
 from layerpack.elf.pager import PAGER_SONAME, pager_file
+from tests.support.compilers import Language, compile_source, compiler_for
+from tests.support.symbols import symbols
 
 FUNCTIONS = 600
+#: Another pager than the built one, and what stands before the programs that load packed libraries:
+#: set by the tests with the marker `sanitizers`, which run others with them.
+PAGER: Final = "LAYERPACK_TESTS_PAGER"
+UNDER: Final = "LAYERPACK_TESTS_UNDER"
+#: C code of a library whose IFUNC resolver, and with it the loader, waits: it writes a byte to the
+#: descriptor 101, and reads one from 102. It calls no function, as none may be bound by then.
+WAITS_AS_IT_LOADS: Final = r"""
+#include <sys/syscall.h>
+static long call3(long number, long a, const void *b, long c) {
+#if defined(__x86_64__)
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c)
+                     : "rcx", "r11", "memory");
+    return result;
+#else
+    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x2 __asm__("x2") = c;
+    register const void *x1 __asm__("x1") = b;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2) : "memory");
+    return x0;
+#endif
+}
+static int one(void) { return 1; }
+static int (*choose(void))(void) {
+    /* On aarch64 it is called once more. */
+    static int waited;
+    char byte = 0;
+    if (!waited++) {
+        call3(SYS_write, 101, &byte, 1);
+        call3(SYS_read, 102, &byte, 1);
+    }
+    return one;
+}
+int chosen(void) __attribute__((ifunc("choose")));
+int (*volatile pointer)(void) = chosen;
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,21 +110,11 @@ def filler(functions: int = FUNCTIONS, *, seed: int = 0) -> str:
 
 def compile_c(path: Path, source: str, *options: str, cxx: bool = False) -> Path:
     """A library, unless `options` say otherwise, at `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    language: Language = "c++" if cxx else "c"
     kind = [] if "-pie" in options else ["-shared", "-fPIC"]
-    command = ["g++" if cxx else "gcc", *kind, "-O0", "-pthread", "-o", str(path)]
-    command += [
-        "-D_GNU_SOURCE",
-        f"-DFUNCTIONS={FUNCTIONS}",
-        "-x",
-        "c++" if cxx else "c",
-        "-",
-        "-x",
-        "none",
-        *options,
-    ]
-    subprocess.run(command, input=source, text=True, check=True)
-    return path
+    command = [*compiler_for("x86_64", language), *kind, "-O0", "-pthread"]
+    command += ["-D_GNU_SOURCE", f"-DFUNCTIONS={FUNCTIONS}"]
+    return compile_source(path, command, source, *options, language=language)
 
 
 def compile_program(path: Path, source: str) -> Path:
@@ -105,23 +136,47 @@ def pack_twin(original: Path, folder: Path, options: PackOptions | None = None) 
     packed = folder / original.name
     result = pack(original, packed, options or PackOptions(level=3))
     assert isinstance(result, PackResult), result
-    shutil.copy(pager_file(platform.machine()), folder / PAGER_SONAME)
+    shutil.copy(this_pager(), folder / PAGER_SONAME)
     return Twins(original=original, packed=packed)
 
 
-def run(*command: Path | str, library: Path, env: dict[str, str] | None = None) -> Run:
-    """Run a program that is to load `library`, which lies in the loader's path."""
+def is_paged(pair: Twins, function: str) -> bool:
+    """Whether a function's first page is compressed in the packed library."""
+    index = next(one for one in read_file(pair.packed).segments if one.type == PT_LAYERPACK)
+    ranges = read_index(pair.packed.read_bytes()[index.offset :]).ranges
+    start = symbols(pair.original)[function].start
+    return any(one.vaddr <= start < one.end for one in ranges)
+
+
+def this_pager() -> Path:
+    """The pager of this machine: the built one, unless the environment names another."""
+    return Path(os.environ.get(PAGER) or pager_file(platform.machine()))
+
+
+def run(
+    *command: Path | str,
+    library: Path,
+    env: dict[str, str] | None = None,
+    folder: Path | None = None,
+) -> Run:
+    """Run a program that is to load `library`, which lies in the loader's path; in `folder`, if not
+    in this one."""
+    under = shlex.split(os.environ.get(UNDER, ""))
     done = subprocess.run(
-        [str(word) for word in command],
+        [*under, *map(str, command)],
+        cwd=folder,
         env={**os.environ, "LD_LIBRARY_PATH": str(library.parent), **(env or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200 if under else 60,
         check=False,
     )
     return Run(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-def run_python(code: str, library: Path, env: dict[str, str] | None = None) -> Run:
+def run_python(
+    code: str, library: Path, env: dict[str, str] | None = None, folder: Path | None = None
+) -> Run:
     """Run Python code that finds the library in `sys.argv[1]`."""
-    return run(sys.executable, "-c", code, library, library=library, env=env)
+    command = (sys.executable, "-c", code, library)
+    return run(*command, library=library, env=env, folder=folder)

@@ -57,6 +57,7 @@ def make_wheel(
     tag: str = "py3-none-any",
     files: Mapping[str, str | bytes] | None = None,
     requires: Iterable[str] = (),
+    python: str = "",
     executable: Collection[str] = (),
     extra: Iterable[tuple[zipfile.ZipInfo | str, bytes]] = (),
 ) -> Path:
@@ -64,6 +65,7 @@ def make_wheel(
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     required = "".join(f"Requires-Dist: {text}\n" for text in requires)
+    required += f"Requires-Python: {python}\n" if python else ""
     pure = "true" if tag.endswith("-any") else "false"
     members: dict[str, bytes] = {
         path: text.encode() if isinstance(text, str) else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -50,6 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return record.path
 
 
+@pytest.mark.tools
 def test_unzip_finds_no_fault(made: Path) -> None:
     result = subprocess.run(["unzip", "-tq", str(made)], capture_output=True, text=True, check=True)
     assert result.stdout.startswith("No errors detected")
@@ -68,6 +70,7 @@ def test_zipfile_reads_every_member_sorted_dated_and_with_its_mode(made: Path) -
             assert not info.extra
 
 
+@pytest.mark.tools
 def test_zipinfo_tells_modes_names_and_methods(made: Path) -> None:
     listing = subprocess.run(
         ["zipinfo", str(made)],
@@ -85,6 +88,7 @@ def test_zipinfo_tells_modes_names_and_methods(made: Path) -> None:
     assert " def" in lines["lib/libzeros.so"]
 
 
+@pytest.mark.tools
 def test_unzip_makes_the_same_tree(made: Path, tmp_path: Path) -> None:
     subprocess.run(["unzip", "-q", str(made), "-d", str(tmp_path)], check=True)
     for path, content in FILES.items():
@@ -131,6 +135,20 @@ def test_a_damaged_kept_file_is_made_anew(made: Path, tmp_path: Path, damage: st
             data[3 if damage.startswith("head") else len(data) // 2] ^= 1
         keep = {"truncated": len(data) // 2, "empty": 0, "head only": 8}
         kept.write_bytes(data[: keep.get(damage, len(data))])
+    record = write_zip(tmp_path / "z.zip", files, compress_all(files, cache))
+    assert record.path.read_bytes() == made.read_bytes()
+
+
+def test_another_files_content_is_not_taken_for_a_kept_one(made: Path, tmp_path: Path) -> None:
+    files = entries(tmp_path / "files")
+    cache = tmp_path / "cache"
+    compress_all(files, cache)
+    other = tmp_path / "other"
+    other.write_bytes(bytes(range(256)) * 400)
+    compress_all([FileEntry.of(other, "other", "alpha")], tmp_path / "others")
+    (swapped,) = (path for path in (tmp_path / "others").rglob("*") if path.is_file())
+    for kept in [path for path in cache.rglob("*") if path.is_file()]:
+        shutil.copyfile(swapped, kept)
     record = write_zip(tmp_path / "z.zip", files, compress_all(files, cache))
     assert record.path.read_bytes() == made.read_bytes()
 

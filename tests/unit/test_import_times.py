@@ -34,14 +34,27 @@ def test_a_package_stands_below_the_one_that_imported_it_first() -> None:
     )
 
 
-def test_it_may_be_what_one_module_imports() -> None:
-    assert import_tree(TEXT, "app") == (
-        ImportTime(name="numpy", depth=0, milliseconds=0.6),
-        ImportTime(name="thinc", depth=0, milliseconds=0.6),
-        ImportTime(name="numpy", depth=1, milliseconds=0.3),
-    )
-    # One that was imported before all.
-    assert import_tree(TEXT, "builtins") == import_tree(TEXT)
+def test_the_functions_own_module_is_no_line() -> None:
+    assert [(one.name, one.depth) for one in import_tree(TEXT, "app")] == [
+        ("later", 0),
+        ("numpy", 0),
+        ("thinc", 0),
+        ("numpy", 1),
+    ]
+
+
+def test_what_the_runtimes_client_imports_is_left_out() -> None:
+    client = """\
+import time:       100 |      90000 | encodings
+import time:       100 |      50000 |     simplejson
+import time:       500 |      60000 |   awslambdaric.bootstrap
+import time:       500 |      70000 | awslambdaric.__main__
+import time:       382 |      20000 | awslambdaric.lambda_literals
+"""
+    assert import_tree(client, "app") == ()
+    assert import_tree(client + TEXT, "app") == import_tree(TEXT, "app")
+    # An environment that begins anew prints all again.
+    assert import_tree(client + TEXT + client + TEXT, "app") == import_tree(TEXT, "app")
 
 
 def test_nothing_printed_is_no_tree() -> None:

@@ -81,10 +81,26 @@ def test_a_handler_that_is_not_there_is_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("handler", "meant"),
+    [
+        ("src/app.handler", "app.handler"),
+        ("main.handler", "pkg.main.handler"),
+        ("ap.handler", "app.handler"),
+        ("app.lambda_handler", "app.handler"),
+    ],
+)
+def test_the_nearest_handler_is_suggested(tmp_path: Path, handler: str, meant: str) -> None:
+    code = "def handler(event, context): ...\n"
+    write(tmp_path / "code", {"app.py": code, "pkg/main.py": code})
+    told = refusal(tmp_path, f"function: {{source: code, handler: {handler}}}")
+    assert told.endswith(f"Did you mean '{meant}'?")
+
+
 @pytest.mark.parametrize("text", ["", "def handlers(): ...\n", "my_handler = None\n"])
 def test_a_handler_that_its_module_does_not_name_is_told(tmp_path: Path, text: str) -> None:
     write(tmp_path / "code", {"app.py": text})
-    assert refusal(tmp_path, FUNCTION) == (
+    assert refusal(tmp_path, FUNCTION).startswith(
         "recipe.yaml: function.handler: 'app.handler': code/app.py names no 'handler'"
     )
 
@@ -99,47 +115,84 @@ def test_a_module_may_come_by_its_handler_in_any_way(tmp_path: Path, text: str) 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"{", "Expecting property name"), (b"", "Expecting value"), (b"\xff", "'utf-8' codec")],
+    [
+        (b"{", "Expecting property name"),
+        (b"", "Expecting value"),
+        (b"\xff", "'utf-8' codec"),
+        ("{}".encode("utf-16"), "'utf-8' codec"),
+        (b"[1, NaN]", "NaN"),
+        (b"[" * 100_000, "recursion"),
+        (b'"' + b"x" * 6_291_455 + b'"', "6,291,457 bytes"),
+    ],
+    ids=["open", "empty", "no text", "utf-16", "nan", "nested", "over 6 MB"],
 )
-def test_an_event_that_is_no_json_is_told(tmp_path: Path, data: bytes, reason: str) -> None:
+def test_an_event_that_lambda_refuses_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
     write(tmp_path, {"code/app.py": "handler = None"})
     (tmp_path / "event.json").write_bytes(data)
     text = refusal(tmp_path, FUNCTION + "workloads: [{name: embed, event: event.json}]")
-    assert text.startswith(
-        f"recipe.yaml: workloads.embed.event: event.json is not a JSON file: {reason}"
-    )
+    assert text.startswith("recipe.yaml: workloads.embed.event: event.json ")
+    assert reason in text
+
+
+def test_an_event_of_6_mb_is_taken(tmp_path: Path) -> None:
+    write(tmp_path, {"code/app.py": "handler = None"})
+    (tmp_path / "event.json").write_bytes(b'"' + b"x" * 6_291_454 + b'"')
+    more = FUNCTION + "workloads: [{name: embed, event: event.json}]"
+    assert function_entries(load(tmp_path, more=more)) is not None
 
 
 def test_a_source_that_is_no_folder_is_told(tmp_path: Path) -> None:
     write(tmp_path, {"code": "a file"})
     assert refusal(tmp_path, FUNCTION) == (
         "recipe.yaml: function.source: code is not a folder\n"
-        "The function's code is a folder beside the recipe."
+        "Name the folder with the function's code, relative to the recipe."
     )
 
 
 def test_a_dead_link_is_told(tmp_path: Path) -> None:
-    write(tmp_path / "code", {"app.py": ""})
+    write(tmp_path / "code", {"app.py": "handler = None"})
     (tmp_path / "code/model.bin").symlink_to("nowhere")
     assert refusal(tmp_path, FUNCTION) == (
         "recipe.yaml: function.source: code: model.bin is a link to a folder, or a dead one\n"
-        "A function package holds files and folders with UTF-8 names."
+        "Put a copy of the file in the link's place, or leave it out with function.exclude."
     )
 
 
-def test_a_link_to_a_file_is_its_content_and_one_to_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"code/app.py": "def handler(): ...", "shared/util.py": "shared = 1\n"})
-    (tmp_path / "code/util.py").symlink_to("../shared/util.py")
-    entries = function_entries(load(tmp_path, more=FUNCTION))
-    assert entries is not None
-    assert [entry.path for entry in entries] == ["app.py", "util.py"]
-    assert entries[1].size == len("shared = 1\n")
     # Left out without a word, its files would be missed on Lambda only.
     (tmp_path / "code/shared").symlink_to("../shared")
-    assert refusal(tmp_path, FUNCTION) == (
-        "recipe.yaml: function.source: code: shared is a link to a folder, or a dead one\n"
-        "A function package holds files and folders with UTF-8 names."
-    )
+    assert "code: shared is a link to a folder, or a dead one\n" in refusal(tmp_path, FUNCTION)
+
+
+def test_an_assets_links_stay_in_the_project(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    write(project, {"models/a/weights.bin": "1", "blobs/b": "2", ".git/x": ""})
+    (project / "models/a/vocabulary.txt").symlink_to("../../blobs/b")
+    more = "assets: [{name: model, file: models}]"
+    assert function_entries(load(project, more=more)) is None
+    for target in ("/etc/hostname", tmp_path):
+        (project / "models/a/host").symlink_to(target)
+        told = refusal(project, more)
+        assert "assets.model.file" in told
+        assert "a/host" in told
+        (project / "models/a/host").unlink()
+
+
+def test_an_assets_secrets_are_told_before_anything_is_built(tmp_path: Path) -> None:
+    write(tmp_path, {"model/weights.bin": "1", "model/.env": "KEY=1"})
+    more = "assets: [{name: model, file: model}]"
+    assert "recipe.yaml: assets.model.file: model: these files look" in refusal(tmp_path, more)
+
+
+def test_an_assets_leftovers_count_for_nothing_in_the_key(tmp_path: Path) -> None:
+    write(tmp_path, {"model/weights.bin": "1", "model/.git/index": "1"})
+    more = "assets: [{name: model, file: model}]"
+    before = key(tmp_path, more)
+    write(tmp_path, {"model/.git/index": "2"})
+    assert key(tmp_path, more) == before
+    write(tmp_path, {"model/weights.bin": "2"})
+    assert key(tmp_path, more) != before
 
 
 def test_what_a_function_package_cannot_hold_is_told(tmp_path: Path) -> None:
@@ -169,8 +222,36 @@ def test_what_a_function_package_cannot_hold_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_local_file_that_is_not_there_is_told(tmp_path: Path, more: str, expected: str) -> None:
-    write(tmp_path, {"code/app.py": ""})
+    write(tmp_path, {"code/app.py": "handler = None"})
     assert refusal(tmp_path, more) == expected
+
+
+def test_all_mistakes_of_the_files_are_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path, {"code/main.py": "", "code/.env": "", "bad.json": "{", "own.py": "One = 1\n"})
+    (tmp_path / "code/host").symlink_to("/etc/hostname")
+    more = f"""\
+{FUNCTION}
+workloads: [{{name: a, event: gone.json}}, {{name: b, event: bad.json}}]
+assets: [{{name: m, file: model.bin}}]
+passes: [own.py:Two, gone.py:One, own.py:One]
+"""
+    told = refusal(tmp_path, more)
+    assert told.startswith("recipe.yaml: 8 mistakes\n")
+    for one in (
+        "recipe.yaml: workloads.a.event: gone.json does not exist",
+        "recipe.yaml: workloads.b.event: bad.json ",
+        "recipe.yaml: assets.m.file: model.bin does not exist",
+        "recipe.yaml: passes: own.py has no class 'Two'",
+        "recipe.yaml: passes: gone.py does not exist",
+        "recipe.yaml: function.source: code: host is a link",
+        "recipe.yaml: function.source: code: these files look like secrets: .env",
+        "recipe.yaml: function.handler: 'app.handler' needs app.py",
+    ):
+        assert f"\n{one}" in told
+    # Advice that several have in common stands once.
+    write(tmp_path, {"events/1.json": "{", "events/2.json": "{"})
+    more = "workloads: [{name: a, event: events/1.json}, {name: b, event: events/2.json}]\n"
+    assert refusal(tmp_path, FUNCTION + more).count("up to 6 MB") == 1
 
 
 def test_a_near_name_is_suggested(tmp_path: Path) -> None:
@@ -259,6 +340,20 @@ def test_a_changed_recipe_lock_or_tool_changes_the_key(inputs: Path) -> None:
         key(inputs, interpreter=False),
     }
     assert len(keys) == 6
+
+
+def test_how_a_prepare_script_computes_is_in_the_key(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys() -> tuple[str, str]:
+        return key(inputs), key(inputs, more="description: no script\n")
+
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    before = keys()
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    after = keys()
+    assert before[0] != after[0]
+    assert before[1] == after[1]
 
 
 def test_leftovers_and_a_build_beside_the_script_do_not_count(inputs: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from layerpack import interpreters
 from layerpack.errors import BuildToolError
 from layerpack.interpreters import find_interpreter, interpreter_version, require_interpreter
 from layerpack.limits import RuntimeProfile
@@ -65,7 +66,7 @@ def find(runtime: str, path: Path, pyenv: Path) -> str:
 def pretend(path: Path, version: str, implementation: str = "cpython", code: int = 0) -> Path:
     """A program that answers the question after its version."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\necho {version} {implementation}\nexit {code}\n")
+    path.write_text(f'#!/bin/sh\necho {version} {implementation}\necho "$0"\nexit {code}\n')
     path.chmod(0o755)
     return path
 
@@ -104,6 +105,36 @@ def test_what_does_not_answer_as_it_should_is_passed_over(
     assert find(runtime, tmp_path / "bin", tmp_path / "pyenv") == "None"
     good = pretend(tmp_path / f"pyenv/versions/{right}.1/bin/{runtime}", right)
     assert find(runtime, tmp_path / "bin", tmp_path / "pyenv") == str(good)
+
+
+def test_the_interpreter_behind_a_shim_is_found(tmp_path: Path) -> None:
+    """A shim may need its own environment, which a function has not."""
+    version = HERE.removeprefix("python")
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    shim = tmp_path / HERE
+    shim.write_text(f'#!/bin/sh\nexec "{base}" "$@"\n')
+    shim.chmod(0o755)
+    environment = Path(sys.executable)
+    for one in (shim, environment):
+        found = interpreters._behind(one, version)
+        assert found is not None and found.samefile(base)
+
+
+def test_a_shim_that_starts_itself_for_ever_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = other_runtime()
+    shim = tmp_path / "bin" / runtime
+    shim.parent.mkdir()
+    shim.write_text('#!/bin/sh\nexec "$0" "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setattr("layerpack.interpreters._PATIENCE", 1)
+    monkeypatch.setenv("PATH", str(shim.parent))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PYENV_ROOT", raising=False)
+    monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "none"))
+    # Past the memory of this process, which other tests use.
+    assert interpreters._find.__wrapped__(runtime.removeprefix("python")) is None
 
 
 def test_a_missing_one_is_told_with_the_ways_out() -> None:

@@ -14,6 +14,7 @@ from layerpack.layers import Group, LayerPlan, group, plan_layers
 from layerpack.payload import FileEntry
 
 ZIP = 50_000
+ZIP_FILES = 65_534
 # Lambda's CreateLayerVersion: LayerName.
 VALID_NAME = re.compile(r"[a-zA-Z0-9-_]{1,140}")
 
@@ -44,10 +45,24 @@ def whole(name: str, *sizes: int) -> Group:
 
 
 def plan(
-    groups: Sequence[Group], *, at_most: int = 5, zip_bytes: int | None = ZIP, name: str = "r"
+    groups: Sequence[Group],
+    *,
+    at_most: int = 5,
+    zip_bytes: int | None = ZIP,
+    zip_files: int = ZIP_FILES,
+    name: str = "r",
+    anywhere: Sequence[str] = (),
 ) -> LayerPlan:
     """The plan for the groups."""
-    return plan_layers(groups, size_of, name=name, at_most=at_most, zip_bytes=zip_bytes)
+    return plan_layers(
+        groups,
+        size_of,
+        name=name,
+        at_most=at_most,
+        zip_bytes=zip_bytes,
+        zip_files=zip_files,
+        anywhere=anywhere,
+    )
 
 
 def shown(result: LayerPlan) -> dict[str, list[str]]:
@@ -178,6 +193,29 @@ def test_what_is_too_large_for_a_zip_is_cut_by_files() -> None:
     ]
 
 
+@pytest.mark.parametrize("zip_bytes", [10**6, None])
+def test_more_files_than_a_zip_holds_are_cut(zip_bytes: int | None) -> None:
+    result = plan([whole("icons", *[1] * 70_000)], zip_bytes=zip_bytes)
+    assert [len(layer.entries) for layer in result.layers] == [65_534, 4_466]
+    assert len({one.path for layer in result.layers for one in layer.entries}) == 70_000
+    assert result.notes == ()
+
+
+@pytest.mark.parametrize("zip_bytes", [ZIP, None])
+def test_many_files_of_several_distributions_fill_no_zip(zip_bytes: int | None) -> None:
+    groups = [whole(name, *[1] * 40) for name in "abcd"]
+    result = plan(groups, zip_bytes=zip_bytes, zip_files=100)
+    assert sorted(len(layer.entries) for layer in result.layers) == [80, 80]
+
+
+@pytest.mark.parametrize("zip_bytes", [ZIP, None])
+def test_files_are_spread_where_layers_are_few(zip_bytes: int | None) -> None:
+    """By bytes alone all the small files would share the zip beside the large one."""
+    groups = [whole("large", ZIP), *(whole(name, *[1] * 40) for name in "abcd")]
+    result = plan(groups, zip_bytes=zip_bytes, zip_files=100, at_most=2)
+    assert max(len(layer.entries) for layer in result.layers) <= 100
+
+
 def test_a_single_file_that_is_too_large_is_remarked_on() -> None:
     result = plan([whole("mxnet", 80_000, 10)])
     assert "the zip with mxnet comes to 80,000 bytes" in result.notes[0]
@@ -205,6 +243,56 @@ def test_layers_of_one_name_are_told_apart() -> None:
     groups = [whole("mxnet", 30_000, 30_000), whole("mxnet-2", 30_000)]
     result = plan(groups)
     assert len({layer.name for layer in result.layers}) == len(result.layers) == 3
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([whole("scipy", 30_000)], {"r-scipy": ["scipy", "pager"]}),
+        (
+            [whole("scipy", 30_000), whole("six", 1_000)],
+            {"r-scipy": ["scipy"], "r-six": ["six", "pager"]},
+        ),
+        (
+            [whole("scipy", 49_450), whole("numpy", 40_000)],
+            {"r-numpy": ["numpy", "pager"], "r-scipy": ["scipy"]},
+        ),
+        ([whole("scipy", 49_490)], {"r-pager": ["pager"], "r-scipy": ["scipy"]}),
+        ([], {"r-pager": ["pager"]}),
+    ],
+    ids=["no other", "small ones", "where there is room", "no room", "nothing else"],
+)
+def test_what_may_lie_anywhere_gets_a_layer_of_its_own_only_for_want_of_room(
+    others: list[Group], expected: dict[str, list[str]]
+) -> None:
+    assert shown(plan([*others, whole("pager", 90)], anywhere=["pager"])) == expected
+
+
+@pytest.mark.parametrize("small", [[], [whole("six", 6_000), whole("idna", 6_100)]])
+def test_what_may_lie_anywhere_stays_where_it_is_when_sizes_change_a_little(
+    small: list[Group],
+) -> None:
+    def shown_with(*sizes: int) -> dict[str, list[str]]:
+        heavy = [whole(f"h{n}", size) for n, size in enumerate(sizes)]
+        return shown(plan([*heavy, *small, whole("pager", 90)], anywhere=["pager"]))
+
+    before = shown_with(30_000, 29_900, 29_950)
+    assert before == shown_with(29_900, 29_950, 30_000) == shown_with(29_950, 30_000, 29_900)
+    assert "pager" in before["r-idna" if small else "r-h0"]
+
+
+def test_beside_small_distributions_it_moves_no_heavy_one() -> None:
+    heavy = [whole("scipy", 8_000)]
+    small = [whole(f"s{n}", 5_000) for n in range(3)]
+    result = shown(plan([*heavy, *small, whole("pager", 90)], anywhere=["pager"]))
+    assert result == {"r-s0": ["s0", "s1", "s2", "pager"], "r-scipy": ["scipy"]}
+
+
+@pytest.mark.parametrize("sizes", [(49_490, 49_480), (49_480, 49_490)])
+def test_where_no_layer_has_room_it_goes_to_the_first(sizes: tuple[int, int]) -> None:
+    groups = [whole(name, size) for name, size in zip("ab", sizes, strict=True)]
+    result = plan([*groups, whole("pager", 90)], anywhere=["pager"], at_most=2)
+    assert shown(result) == {"r-a": ["a", "pager"], "r-b": ["b"]}
 
 
 def test_there_is_no_layer_for_nothing() -> None:

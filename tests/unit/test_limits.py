@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import date
 from typing import Literal
 
 import pytest
 
 from layerpack import data
-from layerpack.limits import LambdaLimits, RuntimeProfile, runtimes, this_machine, version_tuple
+from layerpack.cli.invoke import invoke
+from layerpack.cli.serve import serve
+from layerpack.limits import (
+    MEMORY_MB,
+    LambdaLimits,
+    RuntimeProfile,
+    runtimes,
+    this_machine,
+    version_tuple,
+)
 
 
 def test_the_limits_are_those_of_lambda() -> None:
@@ -20,6 +31,9 @@ def test_the_limits_are_those_of_lambda() -> None:
         layers=5,
         direct_upload_zip_bytes=52_428_800,
         function_budget_bytes=5_242_880,
+        event_bytes=6_291_456,
+        environment_bytes=4096,
+        asynchronous_event_bytes=1_048_576,
     )
 
 
@@ -146,3 +160,8 @@ def test_a_machine_has_one_name(
     monkeypatch.setattr("platform.system", system.capitalize)
     monkeypatch.setattr("sys.platform", system)
     assert this_machine() == name
+
+
+@pytest.mark.parametrize("command", [invoke, serve])
+def test_functions_get_the_same_memory_everywhere(command: Callable[..., None]) -> None:
+    assert inspect.signature(command).parameters["memory"].default == MEMORY_MB

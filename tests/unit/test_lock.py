@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from layerpack.errors import ResolveError
-from layerpack.lock import Lock, Locked, parse_requirements
+from layerpack.lock import Lock, Locked, parse_requirements, resolving_digest
 from layerpack.recipe import Recipe
 from tests.support.recipes import load, minimal
 
@@ -132,10 +133,11 @@ def test_there_is_no_lock_where_there_is_no_file(tmp_path: Path) -> None:
     ("text", "what"),
     [
         ("# made by another tool\n[[package]]\n", "it is not a lock that layerpack made"),
-        ("", "it is not a lock that layerpack made"),
+        ("", "it is empty"),
+        (" \n\n", "it is empty"),
         ("# layerpack-lock: 99\n", "a lock of format 99, this layerpack reads 1"),
     ],
-    ids=["another tool's", "empty", "newer"],
+    ids=["another tool's", "empty", "blank", "newer"],
 )
 def test_a_file_that_is_no_lock_of_this_format_is_in_the_way(
     tmp_path: Path, text: str, what: str
@@ -144,12 +146,12 @@ def test_a_file_that_is_no_lock_of_this_format_is_in_the_way(
     path.write_text(text)
     with pytest.raises(ResolveError) as caught:
         Lock.read(path)
-    assert str(caught.value) == (
-        f"{path} is in the way: {what}\nRemove or rename it, or give the recipe another name."
-    )
+    assert caught.value.message == f"{path} is in the way: {what}"
+    # Another tool's file is not for us to remove.
+    assert ("Remove" in caught.value.hint) == ("empty" in what)
 
 
-CHANGED = "its pins were changed since it was made"
+CHANGED = "its pins were edited by hand"
 
 
 @pytest.mark.parametrize(
@@ -209,11 +211,18 @@ def test_a_damaged_lock_is_told_with_a_way_out(tmp_path: Path, old: str, new: st
     assert caught.value.hint == "Remove it; the next `layerpack lock` makes it anew."
 
 
-def test_a_lock_that_is_no_text_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["text", "folder", "pipe"])
+def test_a_lock_that_is_no_text_file_is_told_with_what_to_do(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "small.lock"
-    path.write_bytes(b"\xff\xfe\0")
-    with pytest.raises(ResolveError, match=r"small\.lock cannot be read"):
+    if kind == "text":
+        path.write_bytes(b"\xff\xfe\0")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(ResolveError, match=r"small\.lock is in the way: it is not ") as caught:
         Lock.read(path)
+    assert "Remove it" in caught.value.hint
 
 
 def with_keys(folder: Path, text: str) -> Recipe:
@@ -235,6 +244,12 @@ assets:
 """
 
 
+def test_keys_that_a_recipe_does_not_use_leave_its_digest_as_it_was(tmp_path: Path) -> None:
+    """A lock that was made before there were such keys holds."""
+    expected = "d701a26dfd3d7cb47ea371ecd0cf516471353511a919d197ea572700a360ffa8"
+    assert resolving_digest(with_keys(tmp_path, BASE)) == expected
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -248,6 +263,9 @@ assets:
         ("{index-url:", "{tool: pip-tools, index-url:"),
         ("{index-url:", "{exclude-newer: '2024-01-01', index-url:"),
         ("{index-url:", "{find-links: [wheels], index-url:"),
+        ("{index-url:", "{exclude: [gamma], index-url:"),
+        ("{index-url:", "{override: [gamma<2], index-url:"),
+        ("{index-url:", "{constraints: [gamma<2], index-url:"),
         # The pins of assets stand in the lock in the recipe's order.
         (
             "  - {name: one, wheel: m==1}\n  - {name: two, wheel: n==1}\n",
@@ -293,3 +311,38 @@ def test_another_target_is_named_as_the_reason(tmp_path: Path) -> None:
     assert lock.stale_reason(other) == (
         "it was made for python3.12 on x86_64, the recipe is for python3.13 on arm64"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("--index-url https://user:pw@example.org/simple", "--index-url"),
+        ("--extra-index-url=https://example.org/simple  # ours", "--extra-index-url"),
+        ("-i https://example.org/simple", "-i"),
+        ("-ihttps://user:pw@example.org/simple", "-i"),
+        ("--find-links wheels", "--find-links"),
+        ("-r other.txt", "-r"),
+    ],
+)
+def test_an_option_that_was_added_by_hand_makes_a_lock_stale(
+    tmp_path: Path, line: str, option: str
+) -> None:
+    recipe = load(tmp_path)
+    text = lock_of(recipe).text
+    for edited in (text + line + "\n", text.replace("\nbeta==", f"\n{line}\nbeta==")):
+        recipe.lock_path.write_text(edited)
+        lock = Lock.read(recipe.lock_path)
+        assert lock is not None
+        assert lock.stale_reason(recipe).startswith(f"{option} was added by hand")
+        # No password, and nothing of it for the resolver.
+        assert "pw" not in lock.stale_reason(recipe)
+        assert lock.preferences == "alpha-one==1.0\nbeta==2.0\n"
+
+
+def test_an_option_of_a_pin_that_was_added_by_hand_makes_a_lock_stale(tmp_path: Path) -> None:
+    recipe = load(tmp_path)
+    text = lock_of(recipe).text.replace(f"sha256:{C}", f"sha256:{C} --config-settings=a=b")
+    recipe.lock_path.write_text(text)
+    lock = Lock.read(recipe.lock_path)
+    assert lock is not None
+    assert lock.stale_reason(recipe).startswith("--config-settings was added by hand")

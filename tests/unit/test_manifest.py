@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from layerpack.emulation import profile_of
 from layerpack.errors import UsageError
 from layerpack.manifest import (
     DistributionRecord,
@@ -23,6 +28,10 @@ from layerpack.manifest import (
     SystemLibraryRecord,
     Totals,
 )
+from layerpack.report.html import html_report
+from layerpack.report.model import size_report
+from layerpack.verification import unproven
+from tests.unit.report.test_proof import NEW, NUMBERS
 
 HASH = "0123456789abcdef" * 4
 MANIFEST = Manifest(
@@ -92,6 +101,7 @@ PAGED = PagedRecord(
     hot_pages=2,
     dropped_bytes=7,
     dropped_variant_bytes=3,
+    data_bytes=4,
     parts=(PART,),
 )
 INVENTORY = FileInventory(
@@ -162,6 +172,7 @@ def test_an_inventory_has_the_figures_of_paged_libraries(tmp_path: Path) -> None
             "hot_pages": 2,
             "dropped_bytes": 7,
             "dropped_variant_bytes": 3,
+            "data_bytes": 4,
             "parts": [
                 {
                     "kind": "operator",
@@ -228,6 +239,7 @@ def test_the_form_that_others_rely_on(tmp_path: Path) -> None:
                 "naive_bytes": 50,
                 "packed_bytes": 18,
                 "layers": ["bert-numpy"],
+                "required": True,
             }
         ],
         "system_libraries": [
@@ -253,8 +265,9 @@ def test_the_form_that_others_rely_on(tmp_path: Path) -> None:
         pytest.param("{", "is damaged: ", id="half"),
         pytest.param("", "is damaged: ", id="empty"),
         pytest.param("\0\0\0", "is damaged: ", id="zeros"),
-        pytest.param('{"schema_version": 1}', "is damaged: 'layers'", id="keys missing"),
-        pytest.param("[]", "has schema version None, this layerpack reads 1", id="list"),
+        pytest.param('{"schema_version": 1}', "is damaged: name: ", id="keys missing"),
+        pytest.param("[]", "is damaged: ", id="list"),
+        pytest.param("[" * 100_000, "is damaged: ", id="deep"),
         pytest.param("{}", "has schema version None, this layerpack reads 1", id="another's"),
         pytest.param(
             '{"schema_version": 2}', "has schema version 2, this layerpack reads 1", id="newer"
@@ -268,6 +281,69 @@ def test_a_damaged_or_foreign_manifest_is_told(tmp_path: Path, text: str, expect
         Manifest.read(path)
     assert caught.value.message.startswith(f"{path} {expected}")
     assert caught.value.hint.startswith("Build the recipe again")
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every object and list in a JSON value, with each of its keys."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+@pytest.mark.parametrize("other", [None, "x", -1, [], {"x": None}], ids=repr)
+@pytest.mark.parametrize("name", ["manifest.json", "files.json"])
+def test_a_value_of_another_type_is_told_or_does_no_harm(
+    tmp_path: Path, name: str, other: object
+) -> None:
+    whole = replace(MANIFEST, verified={**NEW, "memory": [{"memory_mb": 128, "packed": NUMBERS}]})
+    whole.write(tmp_path / "manifest.json")
+    INVENTORY.write(tmp_path / "files.json")
+    path = tmp_path / name
+    value = json.loads(path.read_text())
+    for holder, key in places(value):
+        former, holder[key] = holder[key], other
+        path.write_text(json.dumps(value))
+        holder[key] = former
+        with suppress(UsageError):
+            manifest = Manifest.read(tmp_path / "manifest.json")
+            inventory = FileInventory.read(tmp_path / "files.json")
+            report = size_report(manifest, inventory)
+            html_report(report, inventory)
+            unproven(manifest.verified)
+            profile_of(manifest)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ({"verified": []}, "verified: "),
+        ({"verified": {"state": "verified"}}, "verified: isolation: "),
+        ({"verified": {"state": "x"}}, "verified: state: "),
+        ({"verified": {"state": "not verified"}}, "verified: reason: "),
+        ({"verified": {**NEW, "levels": [{"level": "avx2", "state": "x"}]}}, "verified: levels.0"),
+        (
+            {"verified": {**NEW, "workloads": [], "memory": [{"memory_mb": 1}]}},
+            "verified: 'memory' ",
+        ),
+        ({"runtime": "python9"}, "runtime: "),
+        ({"architecture": "ppc"}, "architecture: "),
+        ({"naive_unzipped_bytes": "x"}, "naive_unzipped_bytes: "),
+    ],
+)
+def test_a_damaged_value_is_named(tmp_path: Path, damage: dict[str, object], expected: str) -> None:
+    path = tmp_path / "manifest.json"
+    MANIFEST.write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    with pytest.raises(UsageError) as caught:
+        Manifest.read(path)
+    assert caught.value.message.startswith(f"{path} is damaged: {expected}")
+    assert caught.value.hint == "Build the recipe again."
+
+
+def test_a_runtime_that_is_not_known_is_told() -> None:
+    with pytest.raises(UsageError, match=r"python9\.9"):
+        profile_of(replace(MANIFEST, runtime="python9.9"))
 
 
 def test_a_damaged_inventory_is_told(tmp_path: Path) -> None:

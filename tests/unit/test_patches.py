@@ -128,7 +128,7 @@ def test_files_that_match_nothing_are_told(tmp_path: Path) -> None:
 def test_a_pattern_that_stands_nowhere_is_told(tmp_path: Path) -> None:
     assert refusal(tmp_path, "{package: alpha, replace: {pattern: np.int, with: int}}") == (
         "recipe.yaml: patches[0] (alpha): does not apply: 'np.int' stands 0 times in 2 files, "
-        "expected at least one\nHas the locked version changed? Mend or remove the patch."
+        "expected at least one\nHas the locked version changed? Fix or remove the patch."
     )
 
 
@@ -137,7 +137,7 @@ def test_another_count_than_asked_is_told(tmp_path: Path, count: int) -> None:
     replace = rf"{{pattern: 'onp\.bool\b', with: bool, count: {count}}}"
     assert refusal(tmp_path, f"{{package: alpha, replace: {replace}}}") == (
         r"recipe.yaml: patches[0] (alpha): does not apply: 'onp\.bool\b' stands 3 times in "
-        f"2 files, expected {count}\nHas the locked version changed? Mend or remove the patch."
+        f"2 files, expected {count}\nHas the locked version changed? Fix or remove the patch."
     )
 
 

@@ -114,3 +114,20 @@ def test_a_folders_files_become_entries_with_their_modes(tmp_path: Path) -> None
 )
 def test_libraries_are_known_by_their_names(path: str, expected: bool) -> None:
     assert is_library_name(path) is expected
+
+
+def test_a_tree_is_changed_into_another_payloads(tmp_path: Path) -> None:
+    one = payload_in(tmp_path / "one", {"python/a/x.py": "1", "python/b/y.py": "2", "z": "3"})
+    other = payload_in(tmp_path / "other", {"python/b/y.py": "4", "z": "3", "lib/new.so": "5"})
+    one.materialise(tmp_path / "tree")
+    one.change_into(other, tmp_path / "tree")
+    other.materialise(tmp_path / "expected")
+    trees = [
+        {
+            path.relative_to(root).as_posix(): path.read_text() if path.is_file() else None
+            for path in root.rglob("*")
+        }
+        for root in (tmp_path / "tree", tmp_path / "expected")
+    ]
+    # An empty folder would be a namespace package.
+    assert trees[0] == trees[1] and "python/a" not in trees[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layerpack.processor_levels import flags_in, lacking, levels_here, variables
+from layerpack.processor_levels import flags_in, lacking, levels_here, name_in, variables
 
 
 @pytest.fixture
@@ -53,3 +53,9 @@ def test_arm_calls_it_features() -> None:
 
 def test_a_run_without_levels_is_one_without_variables(libraries: list[Path]) -> None:
     assert levels_here((), libraries) == [{}]
+
+
+def test_a_processor_has_a_name_where_linux_tells_it() -> None:
+    text = "processor\t: 0\nmodel name\t: AMD EPYC 7R13 Processor\nflags\t\t: fpu avx2\n"
+    assert name_in(text) == "AMD EPYC 7R13 Processor"
+    assert name_in("processor\t: 0\nCPU part\t: 0xd0c\n") == ""

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from layerpack import elf
 from layerpack.errors import VerificationError
 from layerpack.limits import RuntimeProfile
 from layerpack.payload import FileEntry, Payload
-from layerpack.system_libraries import Bundled, bundle_missing, check_libraries, unneeded
+from layerpack.system_libraries import (
+    Bundled,
+    bundle_missing,
+    check_libraries,
+    too_new,
+    unneeded,
+)
 from tests.support.libraries import make_library, readelf
 
 PROFILE = RuntimeProfile.load("python3.12", "x86_64")
@@ -29,7 +36,7 @@ def close(
 ) -> tuple[Payload, tuple[Bundled, ...]]:
     """The closed payload, held against the runtime; `sources` are what the builder has."""
     closed, bundled = bundle_missing(libraries, profile, (sources or {}).get)
-    assert check_libraries(closed, profile) == ()
+    assert check_libraries(closed, profile).remarks == ()
     return closed, bundled
 
 
@@ -77,13 +84,14 @@ def test_what_nobody_has_is_named_with_its_user(tmp_path: Path) -> None:
     gone = make_library(tmp_path / "libgone.so.1", soname="libgone.so.1")
     other = make_library(tmp_path / "libother.so.3", soname="libother.so.3")
     user = make_library(tmp_path / "user.so", needs=[gone, other])
-    assert refusal(payload(tmp_path, {"python/a/user.so": user})) == (
+    text = refusal(payload(tmp_path, {"python/a/user.so": user}))
+    assert text.startswith(
         "python3.12 on x86_64 lacks shared libraries:\n"
         "  libgone.so.1, needed by python/a/user.so\n"
         "  libother.so.3, needed by python/a/user.so\n"
-        "Install them on this machine; or, where the function never loads the user, write "
-        "`system-libraries: {optional: [libgone.so.1, libother.so.3]}`."
     )
+    assert "{libgone.so.1: FILE}" in text
+    assert "{optional: [libgone.so.1, libother.so.3]}" in text
 
 
 def test_a_missing_library_of_a_bundled_one_is_named_too(tmp_path: Path) -> None:
@@ -100,7 +108,7 @@ def test_what_is_optional_may_be_missing_and_is_told(tmp_path: Path) -> None:
     user = make_library(tmp_path / "user.so", needs=[gone, other])
     libraries = payload(tmp_path, {"python/a/user.so": user})
     both = frozenset({"libgone.so.1", "libother.so.3"})
-    assert check_libraries(libraries, PROFILE, optional=both) == (
+    assert check_libraries(libraries, PROFILE, optional=both).remarks == (
         "libgone.so.1, needed by python/a/user.so, is missing (optional)",
         "libother.so.3, needed by python/a/user.so, is missing (optional)",
     )
@@ -189,6 +197,15 @@ def test_a_library_beside_its_user_is_found_by_origin(
     assert "python/b/user.so needs INNER_2 of libinner.so.1, which python/a.libs/" in text
 
 
+def test_a_library_that_is_needed_by_its_path_is_found_there_alone(tmp_path: Path) -> None:
+    library = make_library(tmp_path / "libq.so.1", soname="libq.so.1")
+    stand_in = tmp_path / "libq.so"
+    stand_in.write_bytes(elf.stand_in("x86_64", "libq.so.1"))
+    close(payload(tmp_path, {"python/a/libq.so": stand_in, "python/a/libq.so.1": library}))
+    elsewhere = {"python/a/libq.so": stand_in, "lib/libq.so.1": library}
+    assert "$ORIGIN/libq.so.1" in refusal(payload(tmp_path, elsewhere))
+
+
 def test_a_library_that_another_one_loads_counts_as_found(tmp_path: Path) -> None:
     # As torch's and MXNet's extensions do: the package loads its main library first.
     main = make_library(tmp_path / "libmain.so", soname="libmain.so")
@@ -250,10 +267,9 @@ def user_of(folder: Path, libc: Path) -> Path:
 def test_a_version_that_is_too_new_is_named_with_the_runtimes(tmp_path: Path) -> None:
     user = user_of(tmp_path, pretend_libc(tmp_path, "GLIBC_2.99"))
     assert "GLIBC_2.99" in readelf(user, "-V")
-    assert refusal(payload(tmp_path, {"python/a/user.so": user})) == (
+    assert refusal(payload(tmp_path, {"python/a/user.so": user})).startswith(
         "libraries are too new for python3.12 on x86_64 (amazon-linux-2023):\n"
         "  python/a/user.so needs GLIBC_2.99 of libc.so.6; the runtime has at most GLIBC_2.34\n"
-        "Choose versions with wheels for an older manylinux, or a newer runtime."
     )
 
 
@@ -346,4 +362,83 @@ def test_a_damaged_library_is_named(tmp_path: Path) -> None:
     whole = make_library(tmp_path / "whole.so").read_bytes()
     (tmp_path / "half.so").write_bytes(whole[: len(whole) // 2])
     text = refusal(payload(tmp_path, {"python/a/half.so": tmp_path / "half.so"}))
-    assert text.startswith("python/a/half.so is no sound library: ")
+    assert text.startswith("python/a/half.so is not a valid library: ")
+
+
+def test_a_library_is_bundled_under_a_longer_version_of_its_soname(tmp_path: Path) -> None:
+    gomp = make_library(tmp_path / "libgomp.so.1", soname="libgomp.so.1")
+    named = make_library(tmp_path / "libgomp.so.1.0.0", soname="libgomp.so.1.0.0")
+    user = make_library(tmp_path / "user.so", needs=[named])
+    closed, bundled = close(payload(tmp_path, {"python/a/user.so": user}), {"libgomp.so.1": gomp})
+    assert [one.entry.path for one in bundled] == ["lib/libgomp.so.1.0.0"]
+    assert closed["lib/libgomp.so.1.0.0"].source == gomp
+    # And never under a shorter one.
+    user = make_library(tmp_path / "other.so", needs=[gomp])
+    text = refusal(payload(tmp_path, {"python/a/user.so": user}), {"libgomp.so.1.0.0": named})
+    assert "libgomp.so.1, needed by python/a/user.so" in text
+
+
+def test_a_library_that_a_wheel_installs_beside_the_environments_is_found(tmp_path: Path) -> None:
+    # As numba's extension needs that of tbb, which numba does not require.
+    tbb = make_library(tmp_path / "libtbb.so.12", soname="libtbb.so.12")
+    user = make_library(tmp_path / "user.so", needs=[tbb])
+    owner = FileEntry.of(tbb, "python/lib/libtbb.so.12", "tbb")
+    libraries = payload(tmp_path, {"python/a/user.so": user}).updated(add=[owner])
+    closed, bundled = close(libraries)
+    assert [(one.entry.path, one.origin) for one in bundled] == [("lib/libtbb.so.12", "tbb")]
+    assert closed["lib/libtbb.so.12"].distribution == "tbb"
+    assert closed["python/lib/libtbb.so.12"] == owner
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "doubted"),
+    [
+        ("pool.cpython-312-x86_64-linux-gnu.so", "int x(void) { return 1; }", True),
+        ("pool.abi3.so", "int x(void) { return 1; }", True),
+        ("pool.so", "int PyInit_pool(void) { return 1; }", True),
+        ("pool.so", "int PyInit_other(void) { return 1; }", False),
+        ("libpool.so.1", "int x(void) { return 1; }", False),
+    ],
+)
+def test_what_only_extension_modules_lack_is_left_to_the_proof(
+    tmp_path: Path, name: str, source: str, doubted: bool
+) -> None:
+    gone = make_library(tmp_path / "libgone.so.1", soname="libgone.so.1")
+    user = make_library(tmp_path / name, source=source, soname=name, needs=[gone])
+    libraries = payload(tmp_path, {f"python/a/{name}": user})
+    if not doubted:
+        assert f"libgone.so.1, needed by python/a/{name}" in refusal(libraries)
+        return
+    checked = check_libraries(libraries, PROFILE)
+    assert len(checked.remarks) == 1 and "libgone.so.1" in checked.remarks[0]
+    assert f"python/a/{name}" in checked.remarks[0]
+    # For where there is no proof.
+    assert checked.doubt is not None
+    assert f"libgone.so.1, needed by python/a/{name}" in checked.doubt.message
+    # Where the recipe bundles nothing, and where another library needs it, nothing is in doubt.
+    with pytest.raises(VerificationError):
+        check_libraries(libraries, PROFILE, bundling=False)
+    other = make_library(tmp_path / "libother.so", needs=[user])
+    both = payload(tmp_path, {f"python/a/{name}": user, "python/a/libother.so": other})
+    with pytest.raises(VerificationError):
+        check_libraries(both, PROFILE)
+
+
+def test_a_copy_that_is_too_new_is_refused_with_the_reason(tmp_path: Path) -> None:
+    libc = pretend_libc(tmp_path, "GLIBC_2.36")
+    copy = user_of(tmp_path, libc)
+    problem = too_new(copy, PROFILE)
+    assert problem == "GLIBC_2.36 of libc.so.6; the runtime has at most GLIBC_2.34"
+    assert too_new(user_of(tmp_path, pretend_libc(tmp_path, "GLIBC_2.34")), PROFILE) == ""
+    gone = make_library(tmp_path / "libgone.so.1", soname="libgone.so.1")
+    user = make_library(tmp_path / "libuser.so", needs=[gone])
+    with pytest.raises(VerificationError) as caught:
+        check_libraries(
+            payload(tmp_path, {"python/a/libuser.so": user}),
+            PROFILE,
+            refused={"libgone.so.1": f"this machine's copy needs {problem}"},
+        )
+    assert "python/a/libuser.so (this machine's copy needs GLIBC_2.36" in caught.value.message
+    # To install what is there, or to choose other wheels, would not help.
+    assert "Install" not in caught.value.hint and "manylinux" not in caught.value.hint
+    assert "{libgone.so.1: FILE}" in caught.value.hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,44 @@ from layerpack.units import (
     canonical_json,
     folder_aside,
     human_size,
+    is_sealed,
     keep_by_content,
+    kept_by_content,
     key_of,
     odd_path,
     parse_size,
     python_files,
+    read_checked,
+    sealed_folder,
     sha256_bytes,
     sha256_file,
     sorted_walk,
+    without_users,
     write_aside,
     write_bytes,
+    write_checked,
     write_text,
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://u:p@h/x", "https://****@h/x"),
+        ("https://u:p@ss@h/x", "https://****@h/x"),
+        ("https://u:p@s'<s>@h:80?y=a@b", "https://****@h:80?y=a@b"),
+        ("https://u:p@h#a@b https://t@h\ta@b", "https://****@h#a@b https://****@h\ta@b"),
+        ('https://u:p"w"@h', "https://****@h"),
+        ("https://u:p/w@h/x", "https://****@h/x"),
+        ("https://u:1/w?p@h/x and a@b", "https://u:1/w?p@h/x and a@b"),
+        ("https://h:8080/@scope http://[::1]:80/a@b", "https://h:8080/@scope http://[::1]:80/a@b"),
+        ('{"url":"https://h","x":"a@b"}', '{"url":"https://h","x":"a@b"}'),
+        ('["https://h:80","a@b"]', '["https://h:80","a@b"]'),
+        ("https://h/a@b, a@b", "https://h/a@b, a@b"),
+    ],
+)
+def test_users_and_passwords_in_addresses_are_hidden(text: str, shown: str) -> None:
+    assert without_users(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -183,6 +210,71 @@ def test_what_is_kept_by_content_heals(tmp_path: Path, damage: bytes | None) -> 
     before = file.stat().st_ino
     keep_by_content(tmp_path, b"content")
     assert file.stat().st_ino == before
+
+
+@pytest.mark.parametrize("name", ["../key", "other", ""])
+def test_only_a_file_with_the_hash_of_its_name_is_kept_by_content(
+    tmp_path: Path, name: str
+) -> None:
+    for path in (tmp_path / "key", tmp_path / "folder/other"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"content")
+    assert kept_by_content(tmp_path / "folder", name) is None
+
+
+def test_a_sealed_folder_is_known_whole_and_made_anew(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+
+    def make() -> None:
+        with sealed_folder(home) as aside:
+            (aside / "deep").mkdir()
+            (aside / "deep/file").write_text("content")
+
+    def damage(path: Path, text: str) -> None:
+        make()
+        assert is_sealed(home)
+        path.write_text(text)
+        assert not is_sealed(home)
+
+    assert not is_sealed(home)
+    damage(home / "deep/file", "Content")
+    damage(home / "more", "")
+    damage(home / "seal", "")
+    make()
+    (home / "deep/file").unlink()
+    assert not is_sealed(home)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("value", [{"a": [1, None, "\u00fc\n"]}, "", [], 7])
+def test_a_checked_value_is_read_as_it_was_written_or_not_at_all(
+    tmp_path: Path, value: object
+) -> None:
+    path = tmp_path / "deep/value.json"
+    assert read_checked(path) is None
+    write_checked(path, value)
+    assert read_checked(path) == value
+    data = path.read_bytes()
+    for number in range(len(data)):
+        path.write_bytes(data[:number] + bytes([data[number] ^ 1]) + data[number + 1 :])
+        assert read_checked(path) is None
+
+
+def test_what_is_read_from_the_cache_counts_as_used(tmp_path: Path) -> None:
+    """The longest unused entries are the first to go."""
+    write_checked(tmp_path / "note", 1)
+    kept = keep_by_content(tmp_path, b"x")
+    with sealed_folder(tmp_path / "tree") as folder:
+        (folder / "file").write_text("x")
+    uses: tuple[tuple[Path, Callable[[], bool]], ...] = (
+        (tmp_path / "note", lambda: read_checked(tmp_path / "note") == 1),
+        (kept, lambda: kept_by_content(tmp_path, kept.name) == kept),
+        (tmp_path / "tree", lambda: is_sealed(tmp_path / "tree")),
+    )
+    for path, used in uses:
+        os.utime(path, (0, 0))
+        assert used()
+        assert path.stat().st_mtime > 0
 
 
 def test_what_a_layer_cannot_hold_is_named(tmp_path: Path) -> None:

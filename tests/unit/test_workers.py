@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def test_every_item_is_worked_on(tmp_path: Path) -> None:
     with in_processes(write, notes) as completed:
         assert set(completed) == set(notes)
     assert {path.name for path in tmp_path.iterdir()} == {str(number) for number in range(7)}
+
+
+def test_blocked_signals_are_blocked_afterwards(tmp_path: Path) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with in_processes(write, [Note(tmp_path / "one")]) as completed:
+            list(completed)
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_nothing_to_do_starts_nothing() -> None:

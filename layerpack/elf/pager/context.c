@@ -1,4 +1,5 @@
 /* The stacks that page-ins run on, each with its decompressor. */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -8,6 +9,9 @@
 #define STACK_SIZE (64 * 1024)
 
 static struct lp_context contexts[LP_CONTEXTS];
+
+/* Calls work(argument) on the stack that ends at stack_top (below, in assembly). */
+extern void lp_on_stack(void *stack_top, void (*work)(void *), void *argument);
 
 void lp_contexts_start(void)
 {
@@ -35,7 +39,14 @@ struct lp_context *lp_context_take(void)
         for (size_t i = 0; i < LP_CONTEXTS; i++)
             if (lp_try(&lp_shared->contexts[i]))
                 return &contexts[i];
-        lp_futex_wait(&lp_shared->context_turn, turn);
+        if (lp_futex_wait(&lp_shared->context_turn, turn) != -ETIMEDOUT)
+            continue;
+        for (size_t i = 0; i < LP_CONTEXTS; i++)
+            if (lp_take_over(&lp_shared->contexts[i])) {
+                /* Its decompressor was left in the middle of something. */
+                contexts[i].decompressor = NULL;
+                return &contexts[i];
+            }
     }
 }
 
@@ -44,6 +55,33 @@ void lp_context_give(struct lp_context *context)
     lp_give(&lp_shared->contexts[context - contexts]);
     atomic_fetch_add(&lp_shared->context_turn, 1);
     lp_futex_wake(&lp_shared->context_turn, 1);
+}
+
+struct work {
+    void (*work)(void *);
+    void *argument;
+};
+
+/* On a context's stack, with all signals blocked. SIGBUS, by which a truncated file is seen, must
+ * not be delivered at the top of the program's alternate stack: the handler that led here has its
+ * frame there, and the kernel sees that stack as unused while another one is. */
+static void on_own_stack(void *argument)
+{
+    const struct work *work = argument;
+    stack_t off = {.ss_flags = SS_DISABLE}, before;
+    lp_mask blocked;
+    lp_call4(SYS_sigaltstack, (long)&off, (long)&before, 0, 0);
+    lp_let_bus_through(&blocked);
+    work->work(work->argument);
+    lp_sigmask(SIG_SETMASK, &blocked, NULL);
+    if (!(before.ss_flags & SS_DISABLE))
+        lp_call4(SYS_sigaltstack, (long)&before, 0, 0, 0);
+}
+
+void lp_context_run(struct lp_context *context, void (*work)(void *), void *argument)
+{
+    struct work job = {.work = work, .argument = argument};
+    lp_on_stack(context->stack_top, on_own_stack, &job);
 }
 
 /* void lp_on_stack(void *stack_top, void (*work)(void *), void *argument) */

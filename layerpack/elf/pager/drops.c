@@ -1,5 +1,4 @@
 /* Code that was left out: what is said where it is missed, and how probes go on. */
-#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -39,7 +38,7 @@ static const struct lp_table *table_of(struct lp_library *library)
     if (lp_failed(memory))
         lp_die(library->path, "not enough memory to say what was left out", LP_ADVICE_MEMORY);
     struct job job = {.library = library, .context = lp_context_take(), .memory = memory};
-    lp_on_stack(job.context->stack_top, inflate, &job);
+    lp_context_run(job.context, inflate, &job);
     lp_context_give(job.context);
     table = (const void *)memory;
     uint64_t whole = sizeof *table + (uint64_t)table->dropped_count * sizeof(struct lp_dropped) +
@@ -94,22 +93,49 @@ static bool restore(const struct lp_library *library, const struct lp_probe *pro
     return first;
 }
 
-/* What a message is put together in: a thread's own, of the last 64 threads that needed one. An
- * exception copies its text at once, but the thread may be interrupted before. */
+struct message {
+    _Atomic uint32_t thread;      /* 0: nobody's */
+    char text[LONGEST_MESSAGE];
+};
+
+struct messages {
+    struct message all[64];
+    _Atomic(struct messages *) more;
+};
+
+/* Whether a message is free for this thread, which takes it then; so are those of threads that are
+ * no more. */
+static bool take_message(struct message *message, uint32_t thread)
+{
+    uint32_t owner = atomic_load(&message->thread);
+    if (owner != 0 && lp_call4(SYS_tkill, owner, 0, 0, 0) != -ESRCH)
+        return false;
+    return atomic_compare_exchange_strong(&message->thread, &owner, thread);
+}
+
+/* What a message is put together in: a thread's own, since an exception copies its text at once,
+ * but the thread may be interrupted before. NULL where there is no memory for one. */
 static char *message_memory(void)
 {
-    static struct {
-        _Atomic uint32_t thread;
-        char text[LONGEST_MESSAGE];
-    } messages[64];
-    static _Atomic uint32_t turn;
+    static struct messages first;
     uint32_t thread = (uint32_t)lp_call4(SYS_gettid, 0, 0, 0, 0);
-    for (size_t i = 0; i < 64; i++)
-        if (messages[i].thread == thread)
-            return messages[i].text;
-    size_t next = atomic_fetch_add(&turn, 1) % 64;
-    messages[next].thread = thread;
-    return messages[next].text;
+    for (struct messages *some = &first; some != NULL; some = atomic_load(&some->more))
+        for (size_t i = 0; i < 64; i++)
+            if (some->all[i].thread == thread)
+                return some->all[i].text;
+    for (struct messages *some = &first;; some = atomic_load(&some->more)) {
+        for (size_t i = 0; i < 64; i++)
+            if (take_message(&some->all[i], thread))
+                return some->all[i].text;
+        if (atomic_load(&some->more) != NULL)
+            continue;
+        struct messages *none = NULL, *more =
+            lp_mmap(sizeof *more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+        if (lp_failed(more))
+            return NULL;
+        if (!atomic_compare_exchange_strong(&some->more, &none, more))
+            lp_munmap(more, sizeof *more);
+    }
 }
 
 static char *append(char *end, const char *limit, const char *text)
@@ -120,13 +146,6 @@ static char *append(char *end, const char *limit, const char *text)
     return end;
 }
 
-/* Whether the program has 8 bytes there: the kernel reads a mask, but for NULL, before it looks at
- * what for. */
-static bool readable(uintptr_t address)
-{
-    return address != 0 && lp_sigmask(-1, (const lp_mask *)address, NULL) != -EFAULT;
-}
-
 /* The name that an argument leads to, NULL where it leads to none. */
 static const char *told_name(const struct lp_entry *entry, const struct lp_call *call)
 {
@@ -134,12 +153,12 @@ static const char *told_name(const struct lp_entry *entry, const struct lp_call 
         return NULL;
     uintptr_t at = call->arguments[entry->argument - 1];
     for (uint32_t step = 0; step < entry->steps; step++) {
-        if (at % sizeof at != 0 || !readable(at))
+        if (at % sizeof at != 0 || !lp_readable(at))
             return NULL;
         at = *(const uintptr_t *)at;
     }
     for (uintptr_t end = at; end < at + 128; end++) {
-        if ((end == at || end % 8 == 0) && !readable(end & ~(uintptr_t)7))
+        if ((end == at || end % 8 == 0) && !lp_readable(end & ~(uintptr_t)7))
             return NULL;
         char letter = *(const char *)end;
         if (letter == '\0')
@@ -156,6 +175,8 @@ static void throw_from(const struct lp_library *library, const struct lp_table *
                        const struct lp_entry *entry, struct lp_call *call)
 {
     char *text = message_memory(), *limit = text + LONGEST_MESSAGE - 1, *end = text;
+    if (text == NULL)
+        lp_die(library->path, "not enough memory to say what was left out", LP_ADVICE_MEMORY);
     const char *name = told_name(entry, call);
     end = append(end, limit, text_at(library, table, entry->before));
     end = append(end, limit, name != NULL ? name : text_at(library, table, entry->name));
@@ -167,8 +188,11 @@ static void throw_from(const struct lp_library *library, const struct lp_table *
 static _Noreturn void missed(const struct lp_library *library, const char *name,
                              const char *advice)
 {
+    static const char without_name[] = "code that was left out of it is missed";
     char *what = message_memory(), *limit = what + LONGEST_MESSAGE - 1, *end = what;
-    end = append(end, limit, "code that was left out of it is missed");
+    if (what == NULL)
+        lp_die(library->path, without_name, advice);
+    end = append(end, limit, without_name);
     if (*name != '\0') {
         end = append(end, limit, " (");
         end = append(end, limit, name);
@@ -192,7 +216,11 @@ bool lp_left_out(struct lp_call *call)
     const struct lp_probe *probe =
         last_before(probes, table->probe_count, sizeof *probes, vaddr);
     if (probe != NULL && probe->vaddr == vaddr) {
-        if (restore(library, probe) && lp_tracing)
+        /* Where another thread was faster, the instruction is run again; one that goes on faulting
+         * does so by itself. */
+        if (!restore(library, probe))
+            return !lp_again_and_again(call->place, call->place);
+        if (lp_tracing)
             lp_trace_probe(library, probe->vaddr);
         return true;
     }

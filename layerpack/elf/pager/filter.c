@@ -11,7 +11,7 @@
 /* A distance and the longest opcode before it (0F, another byte, ModRM). */
 #define DISTANCE 4
 #define LONGEST_OPCODE 3
-#define BLOCK 16
+#define BLOCK 64
 
 /* Whether a ModRM byte says: an address relative to the instruction's end. */
 static bool is_relative(uint8_t modrm)
@@ -49,9 +49,13 @@ static __m128i equals(__m128i bytes, int value)
     return _mm_cmpeq_epi8(bytes, _mm_set1_epi8((char)value));
 }
 
-/* A bit for each of 16 bytes where an opcode may begin. Most bytes begin none, and to branch on
- * each takes longer than all of decompression. Reads 18 bytes. */
-static uint32_t candidates(const uint8_t *code)
+/* Where opcodes of one, two and three bytes begin: a bit for each byte of a block. */
+struct opcodes {
+    uint64_t one, two, three;
+};
+
+/* Of 16 bytes, their bits `at` on. Reads LONGEST_OPCODE - 1 bytes beyond them. */
+static void add_opcodes(const uint8_t *code, unsigned at, struct opcodes *found)
 {
     __m128i here = _mm_loadu_si128((const __m128i *)code);
     __m128i next = _mm_loadu_si128((const __m128i *)(code + 1));
@@ -62,36 +66,66 @@ static uint32_t candidates(const uint8_t *code)
     __m128i branch = equals(_mm_or_si128(here, _mm_set1_epi8(1)), 0xE9);
     __m128i move = _mm_or_si128(_mm_or_si128(equals(here, 0x89), equals(here, 0x8B)),
                                 equals(here, 0x8D));
-    /* Of what may follow FF, all is such a ModRM byte. */
-    move = _mm_and_si128(_mm_or_si128(move, equals(here, 0xFF)), next_relative);
+    __m128i indirect = _mm_or_si128(_mm_or_si128(equals(next, 0x15), equals(next, 0x25)),
+                                    equals(next, 0x35));
+    __m128i two = _mm_or_si128(_mm_and_si128(move, next_relative),
+                               _mm_and_si128(equals(here, 0xFF), indirect));
     __m128i vector = _mm_and_si128(equals(here, 0x0F), third_relative);
-    return (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(branch, move), vector));
+    found->one |= (uint64_t)(uint32_t)_mm_movemask_epi8(branch) << at;
+    found->two |= (uint64_t)(uint32_t)_mm_movemask_epi8(two) << at;
+    found->three |= (uint64_t)(uint32_t)_mm_movemask_epi8(vector) << at;
+}
+
+static struct opcodes opcodes_in(const uint8_t *code)
+{
+    struct opcodes found = {0, 0, 0};
+    for (unsigned at = 0; at < BLOCK; at += 16)
+        add_opcodes(code + at, at, &found);
+    /* Few: not worth 14 comparisons of the second byte. */
+    for (uint64_t rest = found.three; rest != 0; rest &= rest - 1)
+        if (opcode_length(code + __builtin_ctzll(rest)) == 0)
+            found.three &= ~(rest & -rest);
+    return found;
+}
+
+/* Restores the distance that ends at `end`, if it was replaced. Whether it was is not to be
+ * foreseen, as many are no code: there is no branch on it. */
+static void restore(uint8_t *data, size_t end, uint64_t vaddr, unsigned bits)
+{
+    const int64_t half = (int64_t)1 << (bits - 1);
+    int32_t stored;
+    memcpy(&stored, data + end - DISTANCE, DISTANCE);
+    /* Unsigned, where overflow is defined; then bit `bits` - 1 is extended. */
+    uint64_t distance = (uint64_t)(int64_t)stored - (vaddr + end);
+    int32_t restored = (int32_t)((int64_t)(distance << (64 - bits)) >> (64 - bits));
+    int32_t fits = -(stored >= -half && stored < half);
+    restored = (restored & fits) | (stored & ~fits);
+    memcpy(data + end - DISTANCE, &restored, DISTANCE);
 }
 
 static void unfilter_x86_64(uint8_t *data, size_t size, uint64_t vaddr, unsigned bits)
 {
-    const int64_t half = (int64_t)1 << (bits - 1);
     size_t next = 0; /* where the scan goes on */
-    for (size_t block = 0; block + 1 + DISTANCE <= size; block += BLOCK) {
-        uint32_t found = 0xFFFF;
-        if (block + BLOCK + LONGEST_OPCODE <= size)
-            found = candidates(data + block);
+    size_t block = 0;
+    for (; block + BLOCK - 1 + LONGEST_OPCODE + DISTANCE <= size; block += BLOCK) {
+        struct opcodes opcodes = opcodes_in(data + block);
+        uint64_t found = opcodes.one | opcodes.two | opcodes.three;
         for (; found != 0; found &= found - 1) {
-            size_t i = block + (size_t)__builtin_ctz(found);
-            if (i < next || i + 1 + DISTANCE > size)
+            uint64_t bit = found & -found;
+            size_t start = block + (size_t)__builtin_ctzll(found);
+            /* An opcode's own bytes begin no other one. */
+            if (start < next)
                 continue;
-            size_t end = i + opcode_length(data + i) + DISTANCE;
-            if (end == i + DISTANCE || end > size)
-                continue;
-            int32_t stored;
-            memcpy(&stored, data + end - DISTANCE, DISTANCE);
-            if (stored >= -half && stored < half) {
-                /* Unsigned, where overflow is defined; then bit `bits` - 1 is extended. */
-                uint64_t distance = (uint64_t)(int64_t)stored - (vaddr + end);
-                int32_t restored = (int32_t)((int64_t)(distance << (64 - bits)) >> (64 - bits));
-                memcpy(data + end - DISTANCE, &restored, DISTANCE);
-            }
-            next = end;
+            size_t length = 1 + ((opcodes.two & bit) != 0) + 2 * ((opcodes.three & bit) != 0);
+            next = start + length + DISTANCE;
+            restore(data, next, vaddr, bits);
+        }
+    }
+    for (size_t i = next > block ? next : block; i + 1 + DISTANCE <= size; i++) {
+        size_t length = opcode_length(data + i);
+        if (length != 0 && i + length + DISTANCE <= size) {
+            restore(data, i + length + DISTANCE, vaddr, bits);
+            i += length + DISTANCE - 1;
         }
     }
 }

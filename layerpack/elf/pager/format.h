@@ -4,7 +4,8 @@
  * index below. All numbers are little-endian; offsets count from the index's first byte; parts are
  * aligned to 8 bytes. Addresses are those of the file (before the loader adds its base).
  *
- * A *range* is a run of pages that the loader leaves as a hole. Pages are numbered through all
+ * A *range* is a run of pages that the loader leaves as a hole: a PT_LOAD of its own without bytes
+ * and without rights, so that its addresses are the library's for whoever asks. Pages are numbered through all
  * ranges, in ascending order of address; that depends on the original library alone, so that a
  * recording stays valid whatever the compression. A *window* is what is decompressed at one time:
  * one or more *runs* of pages, each within one range. Every page is in exactly one window.
@@ -25,6 +26,13 @@
  *
  * The same calls from different places become the same bytes so, which zstd then finds.
  *
+ * A *block* is read-only data that is absent too, until the library is loaded: nothing that faults
+ * tells that a system call wants it, so all blocks are decompressed before any code of the library
+ * runs. Their pages have no numbers, so that a recording is valid with and without them. A block is
+ * one zstd frame (with content size and checksum), without a filter. The library's DT_INIT is the
+ * *starter* then: it reads a byte of the first block, so that the pager is asked, and goes on to the
+ * original one.
+ *
  * Code that was *left out* is replaced by instructions that fault wherever a function's start is
  * jumped to, and tell the pager where that was: on x86_64 every byte is HLT, which a program must
  * not execute; on aarch64 each pair of words is ADR x16, 0 (a register that every call may spoil)
@@ -41,7 +49,7 @@
 /* Within PT_LOOS..PT_HIOS: the loader ignores it. */
 #define LP_PT_INDEX 0x6C706167u
 #define LP_MAGIC "LAYERPAK"
-#define LP_VERSION 2u
+#define LP_VERSION 3u
 #define LP_PAGE 4096u
 
 enum { LP_FILTER_NONE = 0, LP_FILTER_X86_64 = 1, LP_FILTER_AARCH64 = 2 };
@@ -67,7 +75,10 @@ struct lp_index {
     uint32_t name;         /* offset of the file's name, NUL-terminated, for messages */
     uint32_t largest_window; /* bytes of the largest window, decompressed */
     uint32_t drops;        /* offset of struct lp_drops; 0 where nothing was left out */
+    uint32_t blocks;       /* offset of struct lp_block[block_count], ascending */
+    uint32_t block_count;
     uint32_t reserved;
+    uint64_t starter;      /* address of its code; 0 without blocks */
 };
 
 struct lp_range {
@@ -89,6 +100,15 @@ struct lp_window {
 struct lp_run {
     uint32_t page;
     uint32_t pages;
+};
+
+struct lp_block {
+    uint64_t vaddr;
+    uint64_t offset;       /* of the frame, from `frames` */
+    uint32_t size;         /* of the frame, bytes */
+    uint32_t pages;
+    uint32_t flags;        /* PF_R, PF_X */
+    uint32_t reserved;
 };
 
 /* What the processor must have; 0 for any that the loader takes. */
@@ -136,10 +156,11 @@ struct lp_probe {
     uint32_t original;     /* the byte that was there */
 };
 
-_Static_assert(sizeof(struct lp_index) == 128, "index");
+_Static_assert(sizeof(struct lp_index) == 144, "index");
 _Static_assert(sizeof(struct lp_range) == 24, "range");
 _Static_assert(sizeof(struct lp_window) == 24, "window");
 _Static_assert(sizeof(struct lp_run) == 8, "run");
+_Static_assert(sizeof(struct lp_block) == 32, "block");
 _Static_assert(sizeof(struct lp_drops) == 32, "drops");
 _Static_assert(sizeof(struct lp_table) == 16, "table");
 _Static_assert(sizeof(struct lp_dropped) == 16, "dropped");

@@ -1,7 +1,9 @@
 /* Locks that a signal handler may take, and that a fork leaves free in the child. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "pager.h"
 
@@ -44,23 +46,60 @@ bool lp_in_vfork_child(void)
     return lp_shared->process != process;
 }
 
+#define WAITED_FOR 0x80000000u
+
+static uint32_t this_thread(void)
+{
+    return (uint32_t)lp_call4(SYS_gettid, 0, 0, 0, 0);
+}
+
 bool lp_try(lp_lock *lock)
 {
     uint32_t expected = 0;
-    return atomic_compare_exchange_strong_explicit(lock, &expected, 1, memory_order_acquire,
-                                                   memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(lock, &expected, this_thread(),
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+/* Whether a thread has ended, or is the child of vfork of this process and has: nobody may reap it
+ * before who waits here. */
+static bool is_gone(uint32_t thread)
+{
+    siginfo_t info = {.si_signo = 0};
+    return lp_call4(SYS_tkill, thread, 0, 0, 0) == -ESRCH ||
+           (lp_call6(SYS_waitid, P_PID, thread, (long)&info, WEXITED | WNOHANG | WNOWAIT | __WALL,
+                     0, 0) == 0 && info.si_signo != 0);
+}
+
+bool lp_take_over(lp_lock *lock)
+{
+    uint32_t value = atomic_load(lock), holder = value & ~WAITED_FOR;
+    return holder != 0 && is_gone(holder) &&
+           atomic_compare_exchange_strong(lock, &value, this_thread() | WAITED_FOR);
 }
 
 void lp_take(lp_lock *lock)
 {
+    uint32_t thread = this_thread();
     if (lp_try(lock))
         return;
-    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
-        lp_futex_wait(lock, 2);
+    for (;;) {
+        uint32_t value = atomic_load_explicit(lock, memory_order_relaxed);
+        if (value == 0) {
+            /* Others may wait, too. */
+            if (atomic_compare_exchange_strong_explicit(lock, &value, thread | WAITED_FOR,
+                                                        memory_order_acquire,
+                                                        memory_order_relaxed))
+                return;
+        } else if ((value & WAITED_FOR) ||
+                   atomic_compare_exchange_strong(lock, &value, value | WAITED_FOR)) {
+            if (lp_futex_wait(lock, value | WAITED_FOR) == -ETIMEDOUT && lp_take_over(lock))
+                return;
+        }
+    }
 }
 
 void lp_give(lp_lock *lock)
 {
-    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
+    if (atomic_exchange_explicit(lock, 0, memory_order_release) & WAITED_FOR)
         lp_futex_wake(lock, 1);
 }

@@ -40,8 +40,23 @@ lp_mask lp_mask_for_program(lp_mask real)
 
 bool lp_mask_blocks(lp_mask real, int signal)
 {
-    int instead = signal == SIGSEGV ? INSTEAD_OF_SEGV : INSTEAD_OF_BUS;
-    return (real & (lp_bit(instead) | lp_bit(signal))) != 0;
+    return (real & lp_bit(signal == SIGSEGV ? INSTEAD_OF_SEGV : INSTEAD_OF_BUS)) != 0;
+}
+
+lp_mask lp_mask_while_waiting(lp_mask real)
+{
+    return ~(lp_mask)0 & ~(~real & (lp_bit(INSTEAD_OF_SEGV) | lp_bit(INSTEAD_OF_BUS)));
+}
+
+lp_mask lp_mask_in_handler(lp_mask found)
+{
+    return found & ~(lp_bit(SIGSEGV) | lp_bit(SIGBUS));
+}
+
+void lp_let_bus_through(lp_mask *before)
+{
+    lp_mask bus = lp_bit(SIGBUS);
+    lp_sigmask(SIG_UNBLOCK, &bus, before);
 }
 
 void lp_masks_start(void)
@@ -68,6 +83,8 @@ LP_EXPORT int layerpack_pthread_sigmask(int how, const sigset_t *set, sigset_t *
     result = lp_sigmask(how, set != NULL ? &asked : NULL, &before);
     if (result < 0)
         return (int)-result;
+    if (set != NULL && how != SIG_BLOCK)
+        lp_release(how == SIG_SETMASK ? asked : before & ~asked);
     if (old != NULL) {
         before = lp_mask_for_program(before);
         /* As glibc does: the rest of the set, beyond the kernel's signals, is left alone. */
@@ -92,5 +109,7 @@ LP_EXPORT int layerpack_sigsuspend(const sigset_t *set)
     memcpy(&mask, set, sizeof mask);
     mask = lp_mask_for_kernel(mask);
     memcpy(&changed, &mask, sizeof mask);
-    return sigsuspend(&changed);
+    struct lp_wait wait;
+    lp_wait_begins(&changed, &wait);
+    return lp_wait_ended(&wait, sigsuspend(&changed));
 }

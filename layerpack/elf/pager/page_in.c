@@ -16,6 +16,7 @@ struct job {
     struct lp_library *library;
     struct lp_context *context;
     uint32_t page;
+    uint64_t decoding;            /* nanoseconds; by `load` */
 };
 
 void lp_page_in_start(void)
@@ -64,6 +65,8 @@ static void decompress(const struct job *job, const struct lp_window *window,
     /* Once: it executes CPUID, which a virtual machine has to trap. */
     if (context->decompressor == NULL)
         context->decompressor = lp_inflate_start(context->memory, context->memory_size);
+    if (context->decompressor == NULL)
+        lp_die(library->path, "its code cannot be decompressed", LP_ADVICE_MEMORY);
     bool sound = window->offset <= index->frames_size &&
                  window->size <= index->frames_size - window->offset &&
                  lp_inflate(context->decompressor, memory, window->raw,
@@ -72,15 +75,45 @@ static void decompress(const struct job *job, const struct lp_window *window,
     for (uint32_t i = 0; sound && i < run_count; i++) {
         const struct lp_range *range = lp_range_of_page(library, runs[i].page);
         uint64_t size = (uint64_t)runs[i].pages * LP_PAGE;
-        sound = range != NULL && size <= window->raw - at &&
-                runs[i].page - range->first_page + (uint64_t)runs[i].pages <= range->pages;
-        if (sound && (range->flags & PF_X))
+        if (range->flags & PF_X)
             lp_unfilter(index, memory + at, size,
                         range->vaddr + (uint64_t)(runs[i].page - range->first_page) * LP_PAGE);
         at += size;
     }
-    if (!sound || at != window->raw || lp_checksum(memory, window->raw) != window->checksum)
+    if (!sound || lp_checksum(memory, window->raw) != window->checksum)
         lp_die(library->path, "its compressed code is damaged", LP_ADVICE_DAMAGED);
+}
+
+/* The rights of a run's pages, as mprotect takes them. */
+static int protection_of(const struct lp_library *library, const struct lp_run *run)
+{
+    return lp_range_of_page(library, run->page)->flags & PF_X ? PROT_READ | PROT_EXEC : PROT_READ;
+}
+
+static void protect(const struct lp_library *library, uint8_t *memory, size_t size, int protection)
+{
+    /* arm64 does not see new code by itself; the kernel's own flush goes by page. */
+    if (protection & PROT_EXEC)
+        __builtin___clear_cache((char *)memory, (char *)memory + size);
+    if (lp_mprotect(memory, size, protection) < 0)
+        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
+}
+
+/* Gives the bytes of all runs their rights: those that lie together and have the same in one call,
+ * as each takes the kernel as long as moving a run. */
+static void protect_runs(const struct lp_library *library, const struct lp_run *runs,
+                         uint32_t count, uint8_t *memory)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        int protection = protection_of(library, &runs[i]);
+        size += (size_t)runs[i].pages * LP_PAGE;
+        if (i + 1 == count || protection_of(library, &runs[i + 1]) != protection) {
+            protect(library, memory, size, protection);
+            memory += size;
+            size = 0;
+        }
+    }
 }
 
 /* Moves `pages` pages from `memory` to where they belong. */
@@ -90,32 +123,58 @@ static void place(const struct lp_library *library, uint32_t page, uint32_t page
     size_t size = (size_t)pages * LP_PAGE;
     uintptr_t target =
         library->base + range->vaddr + (uintptr_t)(page - range->first_page) * LP_PAGE;
-    int protection = PROT_READ;
-    if (range->flags & PF_X) {
-        protection |= PROT_EXEC;
-        /* arm64 does not see new code by itself; the kernel's own flush goes by page. */
-        __builtin___clear_cache((char *)memory, (char *)memory + size);
-    }
-    if (lp_mprotect(memory, size, protection) < 0 ||
-        lp_call6(SYS_mremap, (long)memory, (long)size, (long)size, MREMAP_MAYMOVE | MREMAP_FIXED,
+    if (lp_call6(SYS_mremap, (long)memory, (long)size, (long)size, MREMAP_MAYMOVE | MREMAP_FIXED,
                  (long)target, 0) < 0)
         lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
 }
 
+/* The number of the run behind a window's last. */
+static uint32_t run_end_of(const struct lp_library *library, uint32_t window)
+{
+    return window + 1 < library->index->window_count ? library->windows[window + 1].first_run
+                                                     : library->index->run_count;
+}
+
+/* Whether `page` is in its window, and the window's runs are pages of ranges, as many as it has bytes
+ * for. */
+static bool is_window_sound(const struct lp_library *library, uint32_t page)
+{
+    const struct lp_index *index = library->index;
+    uint32_t number = library->pages[page];
+    if (number >= index->window_count)
+        return false;
+    const struct lp_window *window = &library->windows[number];
+    uint32_t end = run_end_of(library, number);
+    uint64_t pages = 0;
+    bool found = false;
+    if (end > index->run_count)
+        return false;
+    for (uint32_t i = window->first_run; i < end; i++) {
+        const struct lp_run *run = &library->runs[i];
+        const struct lp_range *range = lp_range_of_page(library, run->page);
+        if (range == NULL || run->page - range->first_page + (uint64_t)run->pages > range->pages)
+            return false;
+        found = found || (page >= run->page && page - run->page < run->pages);
+        pages += run->pages;
+    }
+    return found && pages <= index->page_count && pages * LP_PAGE == window->raw;
+}
+
 static void load(void *argument)
 {
-    const struct job *job = argument;
+    struct job *job = argument;
     struct lp_library *library = job->library;
-    const struct lp_index *index = library->index;
     uint32_t number = library->pages[job->page];
     const struct lp_window *window = &library->windows[number];
-    uint32_t run_end =
-        number + 1 < index->window_count ? window[1].first_run : index->run_count;
+    uint32_t run_end = run_end_of(library, number);
     const struct lp_run *runs = &library->runs[window->first_run];
     bool reserve_used;
     uint8_t *memory = fresh_memory(library, window->raw, &reserve_used);
 
+    job->decoding = lp_clock();
     decompress(job, window, runs, run_end - window->first_run, memory);
+    job->decoding = lp_clock() - job->decoding;
+    protect_runs(library, runs, run_end - window->first_run, memory);
     uint8_t *at = memory;
     for (uint32_t i = window->first_run; i < run_end; i++, runs++) {
         size_t size = (size_t)runs->pages * LP_PAGE;
@@ -137,7 +196,7 @@ static void load(void *argument)
 bool lp_page_in(struct lp_library *library, uint32_t page)
 {
     uint32_t window = library->pages[page];
-    if (window >= library->index->window_count)
+    if (!is_window_sound(library, page))
         lp_die(library->path, "the index of its compressed code is damaged", LP_ADVICE_DAMAGED);
     _Atomic uint8_t *present = &library->present[lp_tracing ? page : window];
     if (atomic_load_explicit(present, memory_order_acquire))
@@ -145,16 +204,20 @@ bool lp_page_in(struct lp_library *library, uint32_t page)
 
     uintptr_t hash = (library->base >> 12) * 31 + window;
     lp_lock *lock = &lp_shared->windows[hash % LP_WINDOW_LOCKS];
+    uint64_t started = lp_clock();
     bool absent;
     lp_take(lock);
     absent = !atomic_load_explicit(present, memory_order_acquire);
     if (absent) {
         struct lp_context *context = lp_context_take();
         struct job job = {.library = library, .context = context, .page = page};
-        lp_on_stack(context->stack_top, load, &job);
+        lp_context_run(context, load, &job);
         lp_context_give(context);
         if (lp_tracing)
             lp_trace(library, page);
+        lp_time_window(library, window,
+                       run_end_of(library, window) - library->windows[window].first_run, started,
+                       job.decoding);
         atomic_store_explicit(present, 1, memory_order_release);
     }
     lp_give(lock);

@@ -2,7 +2,8 @@
  *
  * Packed libraries import ours by name. The others (the Python executable, for its faulthandler)
  * are bound to libc, which is why the words that the loader stored for them are changed: the
- * targets of their JUMP_SLOT and GLOB_DAT relocations. libc and the loader are left alone. */
+ * targets of their JUMP_SLOT and GLOB_DAT relocations, and pointers in data. libc and the loader are
+ * left alone. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,51 +11,25 @@
 #include "pager.h"
 
 #if defined(__x86_64__)
-#define IS_SLOT(type) ((type) == R_X86_64_JUMP_SLOT || (type) == R_X86_64_GLOB_DAT)
+#define IS_SLOT(type) \
+    ((type) == R_X86_64_JUMP_SLOT || (type) == R_X86_64_GLOB_DAT || (type) == R_X86_64_64)
 #elif defined(__aarch64__)
-#define IS_SLOT(type) ((type) == R_AARCH64_JUMP_SLOT || (type) == R_AARCH64_GLOB_DAT)
+#define IS_SLOT(type) \
+    ((type) == R_AARCH64_JUMP_SLOT || (type) == R_AARCH64_GLOB_DAT || (type) == R_AARCH64_ABS64)
 #endif
 
 /* Defined in dispositions.c, masks.c and waits.c; here only their addresses are wanted. */
-extern void layerpack_sigaction(void), layerpack_signal(void), layerpack_bsd_signal(void),
-    layerpack_ssignal(void), layerpack_sysv_signal(void), layerpack_sigset(void),
-    layerpack_sigprocmask(void), layerpack_pthread_sigmask(void), layerpack_sigsuspend(void),
-    layerpack_sigaltstack(void),
-    layerpack_ppoll(void), layerpack_ppoll_chk(void), layerpack_pselect(void),
-    layerpack_epoll_pwait(void), layerpack_pthread_attr_setsigmask_np(void), layerpack_setcontext(void),
-    layerpack_swapcontext(void), layerpack_sigblock(void), layerpack_sigsetmask(void),
-    layerpack_siggetmask(void), layerpack_sighold(void), layerpack_sigrelse(void),
-    layerpack_sigignore(void), layerpack_sigpause(void), layerpack_xpg_sigpause(void);
+#define LP_REDIRECT(name, ours) extern void ours(void);
+#include "redirected.h"
+#undef LP_REDIRECT
 
 static const struct {
     const char *name;
     void (*ours)(void);
 } functions[] = {
-    {"sigaction", layerpack_sigaction},
-    {"signal", layerpack_signal},
-    {"bsd_signal", layerpack_bsd_signal},
-    {"ssignal", layerpack_ssignal},
-    {"sysv_signal", layerpack_sysv_signal},
-    {"sigset", layerpack_sigset},
-    {"sigprocmask", layerpack_sigprocmask},
-    {"pthread_sigmask", layerpack_pthread_sigmask},
-    {"sigsuspend", layerpack_sigsuspend},
-    {"sigaltstack", layerpack_sigaltstack},
-    {"ppoll", layerpack_ppoll},
-    {"ppoll_chk", layerpack_ppoll_chk},
-    {"pselect", layerpack_pselect},
-    {"epoll_pwait", layerpack_epoll_pwait},
-    {"pthread_attr_setsigmask_np", layerpack_pthread_attr_setsigmask_np},
-    {"setcontext", layerpack_setcontext},
-    {"swapcontext", layerpack_swapcontext},
-    {"sigblock", layerpack_sigblock},
-    {"sigsetmask", layerpack_sigsetmask},
-    {"siggetmask", layerpack_siggetmask},
-    {"sighold", layerpack_sighold},
-    {"sigrelse", layerpack_sigrelse},
-    {"sigignore", layerpack_sigignore},
-    {"sigpause", layerpack_sigpause},
-    {"xpg_sigpause", layerpack_xpg_sigpause},
+#define LP_REDIRECT(name, ours) {name, ours},
+#include "redirected.h"
+#undef LP_REDIRECT
 };
 
 /* What of an object's dynamic section is needed. */
@@ -63,6 +38,9 @@ struct tables {
     const char *names;
     const uint32_t *gnu_hash;
     const uint32_t *hash;
+    const uint16_t *versions;     /* by symbol */
+    const ElfW(Verneed) *needs;
+    size_t needs_count;
     const ElfW(Rela) *jumps, *others;
     size_t jumps_size, others_size, relative_count;
     size_t size;                  /* see set_slot */
@@ -70,14 +48,40 @@ struct tables {
 
 static void (*ours_for(const char *name))(void)
 {
-    /* __sigaction and __sysv_signal are the same under another name, __ppoll_chk and
-     * __xpg_sigpause another under their own. */
-    while (*name == '_')
-        name++;
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (strcmp(functions[i].name, name) == 0)
             return functions[i].ours;
     return NULL;
+}
+
+/* Whether the version that an import asks for is one of glibc's; so it is where none is asked for
+ * (versions 0 and 1), or no version has that number. */
+static bool is_glibcs(const struct tables *tables, size_t symbol)
+{
+    uint16_t wanted = tables->versions != NULL ? tables->versions[symbol] & 0x7fff : 0;
+    const ElfW(Verneed) *need = tables->needs;
+    if (wanted <= 1)
+        return true;
+    for (size_t i = 0; need != NULL && i < tables->needs_count; i++) {
+        const ElfW(Vernaux) *version = (const void *)((const char *)need + need->vn_aux);
+        for (size_t k = 0; k < need->vn_cnt; k++) {
+            if ((version->vna_other & 0x7fff) == wanted)
+                return strncmp(tables->names + version->vna_name, "GLIBC_", 6) == 0;
+            version = (const void *)((const char *)version + version->vna_next);
+        }
+        need = need->vn_next != 0 ? (const void *)((const char *)need + need->vn_next) : NULL;
+    }
+    return true;
+}
+
+/* What answers for a symbol that the object imports, NULL where that is not ours to do. */
+static void (*ours_for_import(const struct tables *tables, size_t number))(void)
+{
+    const ElfW(Sym) *symbol = &tables->symbols[number];
+    if (symbol->st_shndx != SHN_UNDEF)
+        return NULL;
+    void (*ours)(void) = ours_for(tables->names + symbol->st_name);
+    return ours != NULL && is_glibcs(tables, number) ? ours : NULL;
 }
 
 static bool is_left_alone(const char *path)
@@ -123,6 +127,9 @@ static bool read_tables(const struct dl_phdr_info *object, struct tables *tables
         case DT_STRTAB: tables->names = (const void *)address; break;
         case DT_GNU_HASH: tables->gnu_hash = (const void *)address; break;
         case DT_HASH: tables->hash = (const void *)address; break;
+        case DT_VERSYM: tables->versions = (const void *)address; break;
+        case DT_VERNEED: tables->needs = (const void *)address; break;
+        case DT_VERNEEDNUM: tables->needs_count = entry->d_un.d_val; break;
         case DT_JMPREL: tables->jumps = (const void *)address; break;
         case DT_RELA: tables->others = (const void *)address; break;
         case DT_PLTRELSZ: tables->jumps_size = entry->d_un.d_val; break;
@@ -147,8 +154,7 @@ static bool imports_any(const struct tables *tables)
     if (count <= 1)
         return true;
     for (uint32_t i = 1; i < count; i++)
-        if (tables->symbols[i].st_shndx == SHN_UNDEF &&
-            ours_for(tables->names + tables->symbols[i].st_name) != NULL)
+        if (ours_for_import(tables, i) != NULL)
             return true;
     return false;
 }
@@ -204,11 +210,9 @@ static void redirect_slots(uintptr_t base, const struct tables *tables, const El
     for (; first < end; first++) {
         if (!IS_SLOT(ELF64_R_TYPE(first->r_info)))
             continue;
-        const ElfW(Sym) *symbol = &tables->symbols[ELF64_R_SYM(first->r_info)];
-        if (symbol->st_shndx != SHN_UNDEF)
-            continue;
-        void (*function)(void) = ours_for(tables->names + symbol->st_name);
-        if (function == NULL)
+        void (*function)(void) = ours_for_import(tables, ELF64_R_SYM(first->r_info));
+        /* A pointer to the middle of a function is no pointer to it. */
+        if (function == NULL || first->r_addend != 0)
             continue;
         uintptr_t *word = (uintptr_t *)(base + first->r_offset), ours = (uintptr_t)function;
         set_slot(word, ours, tables->size);

@@ -30,15 +30,18 @@ struct kernel_action {
 
 _Noreturn void lp_die(const char *path, const char *what, const char *advice)
 {
+    /* The process of which a thread speaks. A child of fork has its parent's value, and the child
+     * of vfork leaves its own behind: neither keeps another process from speaking. */
     static _Atomic uint32_t speaking;
     static const struct kernel_action by_default;
     lp_mask all = ~(lp_mask)0;
     lp_mask abort_only = lp_bit(SIGABRT);
+    uint32_t process = (uint32_t)lp_call4(SYS_getpid, 0, 0, 0, 0);
 
     lp_sigmask(SIG_SETMASK, &all, NULL);
-    if (atomic_exchange(&speaking, 1) != 0)
+    if (atomic_exchange(&speaking, process) == process)
         for (;;)
-            lp_futex_wait(&speaking, 1);
+            lp_futex_wait(&speaking, process);
     lp_say(path, what, advice);
     /* abort() would run the program's handler first, in a process that cannot run its own code. */
     lp_call4(SYS_rt_sigaction, SIGABRT, (long)&by_default, 0, sizeof(lp_mask));

@@ -10,4 +10,5 @@ __attribute__((constructor)) static void start(void)
     lp_masks_start();
     lp_fault_start();
     lp_registry_start();
+    lp_data_start();
 }

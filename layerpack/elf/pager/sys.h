@@ -3,11 +3,14 @@
 #ifndef LAYERPACK_SYS_H
 #define LAYERPACK_SYS_H
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 static inline long lp_call6(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -78,9 +81,18 @@ static inline long lp_sigmask(int how, const lp_mask *set, lp_mask *old)
     return lp_call4(SYS_rt_sigprocmask, how, (long)set, (long)old, sizeof(lp_mask));
 }
 
+/* Whether 8 bytes can be read there: the kernel reads a mask, but for NULL, before it looks at what
+ * for. */
+static inline bool lp_readable(uintptr_t address)
+{
+    return address != 0 && lp_sigmask(-1, (const lp_mask *)address, NULL) != -EFAULT;
+}
+
+/* Until it is woken, or for a moment: whoever should wake it may have died. */
 static inline long lp_futex_wait(_Atomic uint32_t *word, uint32_t value)
 {
-    return lp_call4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value, 0);
+    const struct timespec moment = {.tv_nsec = 50000000};
+    return lp_call4(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value, (long)&moment);
 }
 
 static inline long lp_futex_wake(_Atomic uint32_t *word, int count)

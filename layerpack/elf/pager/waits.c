@@ -15,8 +15,18 @@
 /* Not in glibc 2.17, that this is compiled for: there where the program has them. */
 extern int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t *set)
     __attribute__((weak));
+extern int epoll_pwait2(int file, struct epoll_event *events, int count,
+                        const struct timespec *time, const sigset_t *set) __attribute__((weak));
 extern int __ppoll_chk(struct pollfd *files, nfds_t count, const struct timespec *time,
                        const sigset_t *set, size_t size);
+
+/* A call of libc that waits, with `set` as its mask. */
+#define WAITING(set, call) \
+    ({ \
+        struct lp_wait wait_; \
+        lp_wait_begins(set, &wait_); \
+        lp_wait_ended(&wait_, call); \
+    })
 
 /* `set` as the kernel is to have it, in `copy`; NULL stays NULL. */
 static const sigset_t *for_kernel(const sigset_t *set, sigset_t *copy)
@@ -35,28 +45,48 @@ LP_EXPORT int layerpack_ppoll(struct pollfd *files, nfds_t count, const struct t
                               const sigset_t *set)
 {
     sigset_t copy;
-    return ppoll(files, count, time, for_kernel(set, &copy));
+    set = for_kernel(set, &copy);
+    return WAITING(set, ppoll(files, count, time, set));
 }
 
 LP_EXPORT int layerpack_ppoll_chk(struct pollfd *files, nfds_t count, const struct timespec *time,
                                   const sigset_t *set, size_t size)
 {
     sigset_t copy;
-    return __ppoll_chk(files, count, time, for_kernel(set, &copy), size);
+    set = for_kernel(set, &copy);
+    return WAITING(set, __ppoll_chk(files, count, time, set, size));
 }
 
 LP_EXPORT int layerpack_pselect(int count, fd_set *reads, fd_set *writes, fd_set *others,
                                 const struct timespec *time, const sigset_t *set)
 {
     sigset_t copy;
-    return pselect(count, reads, writes, others, time, for_kernel(set, &copy));
+    set = for_kernel(set, &copy);
+    return WAITING(set, pselect(count, reads, writes, others, time, set));
 }
 
 LP_EXPORT int layerpack_epoll_pwait(int file, struct epoll_event *events, int count, int time,
                                     const sigset_t *set)
 {
     sigset_t copy;
-    return epoll_pwait(file, events, count, time, for_kernel(set, &copy));
+    set = for_kernel(set, &copy);
+    return WAITING(set, epoll_pwait(file, events, count, time, set));
+}
+
+LP_EXPORT int layerpack_epoll_pwait2(int file, struct epoll_event *events, int count,
+                                     const struct timespec *time, const sigset_t *set)
+{
+    /* A program that asks whether glibc (2.35) has it finds ours: without it, to the millisecond. */
+    static const long longest = 1000000;
+    sigset_t copy;
+    set = for_kernel(set, &copy);
+    if (epoll_pwait2 != NULL)
+        return WAITING(set, epoll_pwait2(file, events, count, time, set));
+    int milliseconds = -1;
+    if (time != NULL)
+        milliseconds = (int)((time->tv_sec < longest ? time->tv_sec : longest) * 1000 +
+                             (time->tv_nsec + 999999) / 1000000);
+    return WAITING(set, epoll_pwait(file, events, count, milliseconds, set));
 }
 
 LP_EXPORT int layerpack_pthread_attr_setsigmask_np(pthread_attr_t *attributes,
@@ -99,6 +129,7 @@ static int change_low(int how, unsigned mask)
     after = how == SIG_BLOCK ? before | mask : mask;
     after = lp_mask_for_kernel(after);
     lp_sigmask(SIG_SETMASK, &after, NULL);
+    lp_release(after);
     return (int)(before & LOW_SIGNALS);
 }
 
@@ -119,13 +150,15 @@ LP_EXPORT int layerpack_siggetmask(void)
 
 static int change_one(int how, int signal)
 {
-    lp_mask mask;
+    lp_mask mask, before;
     if (signal < 1 || signal > 64) {
         errno = EINVAL;
         return -1;
     }
     mask = lp_mask_for_kernel(lp_bit(signal));
-    lp_sigmask(how, &mask, NULL);
+    lp_sigmask(how, &mask, &before);
+    if (how == SIG_UNBLOCK)
+        lp_release(before & ~mask);
     return 0;
 }
 
@@ -153,7 +186,7 @@ static int wait_with(lp_mask mask)
     mask = lp_mask_for_kernel(mask);
     sigemptyset(&set);
     memcpy(&set, &mask, sizeof mask);
-    return sigsuspend(&set);
+    return WAITING(&set, sigsuspend(&set));
 }
 
 /* BSD's: the mask while it waits. */
@@ -172,4 +205,10 @@ LP_EXPORT int layerpack_xpg_sigpause(int signal)
     }
     lp_sigmask(SIG_BLOCK, NULL, &mask);
     return wait_with(lp_mask_for_program(mask) & ~lp_bit(signal));
+}
+
+/* glibc's own name for both: `is_signal` says which of the two it is. */
+LP_EXPORT int layerpack_sigpause_either(int signal_or_mask, int is_signal)
+{
+    return is_signal ? layerpack_xpg_sigpause(signal_or_mask) : layerpack_sigpause(signal_or_mask);
 }

@@ -7,11 +7,11 @@ connection to the port that stands for Lambda's Runtime API; a frame without byt
 
 The first frame, on channel 0, holds `arguments` for Python, `environment` (in whose variables
 `with_port` the word PORT stands for the port), `folder`, `memory_bytes` and `processors` (or null).
-What comes back on it: `{"started": true}`, `{"peak": bytes, "read": bytes}`, which goes ahead of
-everything that the function sends, and in the end `{"ended": code, "out_of_memory": false}`. All
-ends when standard input does.
+What comes back on it: `{"started": true}`; `{"peak": bytes, "read": bytes, "mapped": [file]}`,
+which goes ahead of everything that the function sends, with further files that it ran code of;
+and in the end `{"ended": code, "out_of_memory": false}`. All ends when standard input does.
 
-Of layerpack it imports two modules that are copied in beside it, and runs on Python 3.9 or later.
+Of layerpack it imports modules that are copied in beside it, and runs on Python 3.9 or later.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ FILES = 1024
 
 def receive(size: int) -> bytes:
     """So many bytes of standard input; ends the program, and with it the container, without."""
-    data = b""
+    data = bytearray()
     while len(data) < size:
         piece = os.read(0, min(CHUNK, size - len(data)))
         if not piece:
             os._exit(0)
         data += piece
-    return data
+    return bytes(data)
 
 
 def frame() -> tuple[int, bytes]:
@@ -57,7 +57,7 @@ def frame() -> tuple[int, bytes]:
 
 def send(channel: int, data: bytes) -> None:
     """Send a frame."""
-    left = HEAD.pack(channel, len(data)) + data
+    left = memoryview(HEAD.pack(channel, len(data)) + data)
     while left:
         left = left[os.write(1, left) :]
 
@@ -69,6 +69,8 @@ class Agent:
         self.server = socket.create_server(("127.0.0.1", 0), backlog=16)
         self.connections: dict[int, socket.socket] = {}
         self.opened = FIRST
+        #: The connections on which layerpack spoke last, or nobody yet.
+        self.silent: set[int] = set()
         self.selector = selectors.DefaultSelector()
         port = str(self.server.getsockname()[1])
         environment = {
@@ -91,6 +93,8 @@ class Agent:
         self.output = self.process.stdout.fileno()
         os.set_blocking(self.output, False)
         self.out_of_memory = False
+        #: Mapped files that layerpack knows.
+        self.told: set[str] = set()
         self.watch = MemoryWatch(self.process.pid, order["memory_bytes"], self.kill)
         if order["processors"] is not None:
             ProcessorShare(self.process.pid, order["processors"])
@@ -144,6 +148,7 @@ class Agent:
         """A connection of the function's."""
         connection, _ = self.server.accept()
         self.connections[self.opened] = connection
+        self.silent.add(self.opened)
         self.selector.register(connection, selectors.EVENT_READ, self.opened)
         self.opened += 1
 
@@ -152,6 +157,7 @@ class Agent:
         connection = self.connections.get(channel)
         if connection is None:
             return
+        self.silent.add(channel)
         try:
             connection.sendall(data)
         except OSError:
@@ -168,7 +174,8 @@ class Agent:
             data = connection.recv(CHUNK)
         except OSError:
             data = b""
-        self.tell_all()
+        self.tell_all(begins=channel in self.silent)
+        self.silent.discard(channel)
         send(channel, data)
         if not data:
             self.forget(channel)
@@ -194,12 +201,16 @@ class Agent:
             self.output = -1
         return bool(data)
 
-    def tell_all(self) -> None:
-        """What it printed by now, and what it took."""
+    def tell_all(self, *, begins: bool = False) -> None:
+        """What it printed by now, what it took and mapped; all maps are read where it begins to
+        speak, as that takes long."""
         while self.print():
             pass
-        self.watch.look()
-        tell({"peak": self.watch.peak, "read": self.watch.read})
+        self.watch.look(anew=begins)
+        # A copy: the watch goes on.
+        mapped = set(self.watch.mapped) - self.told
+        self.told |= mapped
+        tell({"peak": self.watch.peak, "read": self.watch.read, "mapped": sorted(mapped)})
 
 
 def tell(message: dict[str, Any]) -> None:
@@ -213,6 +224,8 @@ def main() -> None:
     code = agent.run()
     agent.tell_all()
     tell({"ended": code, "out_of_memory": agent.out_of_memory})
+    # The container ends with this process, which waits for no thread.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -139,9 +139,10 @@ def build_root(specification: dict[str, Any]) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
     for source, target in specification["binds"]:
-        path = str(place(root, target, folder=Path(source).is_dir()))
+        folder = Path(source).is_dir()
+        path = str(place(root, target, folder=folder))
         mount(source, path, None, MS_BIND | MS_REC)
-        for one in mounts_at(path):
+        for one in mounts_at(path) if folder else [path]:
             read_only(one)
     for name in specification["devices"]:
         path = str(place(root, f"/dev/{name}", folder=False))
@@ -211,7 +212,7 @@ def end_as(status: int) -> NoReturn:
 
 
 def forbid_namespaces() -> None:
-    """The function shall have no rights, nor get some in namespaces of its own."""
+    """Forbid new namespaces: the function could gain capabilities in them."""
     # Where /proc is the host's, it cannot be written to.
     with suppress(OSError):
         Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")

@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from layerpack.errors import UsageError
 from layerpack.limits import LambdaLimits
 from layerpack.manifest import FunctionRecord, Manifest
 from layerpack.publish.receipt import Receipt, RegionReceipt
+
+#: In the first line of every snippet.
+MARK: Final = "packed by layerpack"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +51,7 @@ class Deployable:
     def origin(self) -> str:
         """Where it comes from, for a comment."""
         where = f"layers published in {self.region}" if self.region else "layers from local zips"
-        return f"{self.name}, packed by layerpack: {where}"
+        return f"{self.name}, {MARK}: {where}"
 
 
 def deployable(

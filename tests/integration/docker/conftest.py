@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.engine import Engine, stand_in_archive
+from layerpack.cache import Cache
+from layerpack.emulation import runtime_folder
+from layerpack.events import Events
+from layerpack.limits import RuntimeProfile
+from tests.support.engine import RUNTIME, Engine, stand_in_archive
+
+PROFILE = RuntimeProfile.load(RUNTIME, "x86_64")
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +32,14 @@ def stand_in(engine: Engine, pytestconfig: pytest.Config) -> Iterator[str]:
         engine.client.api.import_image_from_data(stream, repository=name)
     yield name
     engine.client.images.remove(name, force=True)
+
+
+@pytest.fixture(scope="session")
+def client_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache with AWS's client for the stand-in's Python in it."""
+    cache = Cache(tmp_path_factory.mktemp("client") / "cache")
+    runtime_folder(PROFILE, cache, Events())
+    return cache
 
 
 @pytest.fixture(autouse=True)

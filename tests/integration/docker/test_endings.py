@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from layerpack import held_container
-from layerpack.docker_engine import connect, need_image
-from layerpack.limits import RuntimeProfile
 from tests.support.command import Ended, layerpack, start
 from tests.support.engine import OFFLINE, RUNTIME, Engine, locked_source, reached, until
 from tests.support.recipes import minimal
@@ -76,28 +76,89 @@ def test_a_cancelled_build_leaves_no_container(
     assert engine.images() == images
 
 
-def test_what_was_made_and_never_started_goes_with_a_later_build(
-    engine: Engine, stand_in: str, monkeypatch: pytest.MonkeyPatch
+# Makes a container, tells its identity, and never starts it.
+MAKES = f"""\
+import sys
+from pathlib import Path
+from layerpack.docker_engine import connect, need_image
+from layerpack.held_container import HeldContainer
+from layerpack.limits import RuntimeProfile
+
+engine = connect(Path(sys.argv[1]))
+profile = RuntimeProfile.load({RUNTIME!r}, "x86_64")
+image = need_image(engine, sys.argv[2], profile, lambda _: None, lambda *_: None)
+engine.api.start = lambda identity: [print(identity, flush=True), sys.stdin.read()]
+HeldContainer(engine, image, profile).close()
+engine.close()
+"""
+
+
+@contextmanager
+def maker(owners: Path, image: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that has made a container, and the container; it is killed in the end."""
+    command = [sys.executable, "-c", MAKES, str(owners), image]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_what_was_made_and_never_started_goes_once_its_process_has_ended(
+    tmp_path: Path, engine: Engine, stand_in: str
 ) -> None:
-    monkeypatch.setattr(held_container, "_NEVER_STARTED_SECONDS", -60.0)
-    left = engine.client.containers.create(stand_in, ["true"], labels={"layerpack": ""})
-    foreign = engine.client.containers.create(stand_in, ["true"])
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    nobodys = engine.client.containers.create(stand_in, ["true"], labels={"layerpack": "x"})
+
+    def left(owners: Path) -> set[str]:
+        """What is there after another one of those owners came and went."""
+        with maker(owners, stand_in) as (process, own):
+            process.communicate("")
+            assert process.returncode == 0
+        made = {one.id for one in engine.client.containers.list(all=True, ignore_removed=True)}
+        assert own not in made
+        return made
+
     try:
-        connected = connect()
-        profile = RuntimeProfile.load(RUNTIME, "x86_64")
-        image = need_image(connected, stand_in, profile, lambda _: None, lambda *_: None)
-        held_container.HeldContainer(connected, image, profile).close()
-        made = {one.id for one in engine.client.containers.list(all=True)}
-        assert left.id not in made and foreign.id in made
+        with maker(elsewhere, stand_in) as (_, other), maker(here, stand_in) as (process, one):
+            assert {nobodys.id, other, one} <= left(here)
+            process.kill()
+            process.wait()
+            after = left(here)
+            # The other's owner lives, and is not of the same cache.
+            assert one not in after and {nobodys.id, other} <= after
+        assert other in left(here) and other not in left(elsewhere)
     finally:
-        foreign.remove(force=True)
+        nobodys.remove(force=True)
+
+
+def test_the_record_of_an_owner_that_ended_goes_a_day_later(
+    tmp_path: Path, engine: Engine, stand_in: str
+) -> None:
+    owners = tmp_path / "owners"
+    with maker(owners, stand_in) as (process, made):
+        process.kill()
+        process.wait()
+    (record,) = owners.iterdir()
+    with maker(owners, stand_in):
+        # The engine may only now make what it was asked for.
+        assert record.exists()
+    os.utime(record / "ended", (0, 0))
+    with maker(owners, stand_in) as (process, _):
+        assert not record.exists()
+        process.communicate("")
+    assert made not in {one.id for one in engine.client.containers.list(all=True)}
 
 
 def test_proxies_and_pips_settings_reach_the_build(tmp_path: Path, stand_in: str) -> None:
     statement = (
         "import os; raise SystemExit(f\"{os.environ['HTTPS_PROXY']} {os.environ['PIP_NO_INDEX']} \""
-        "f\"{os.environ['PIP_INDEX_URL']} {os.environ.get('PIP_EXTRA_INDEX_URL')} \""
-        "f\"{os.environ.get('PIP_CONFIG_FILE')} {os.getuid()} {open('/proc/self/mounts').read()}\")"
+        "f\"{os.environ.get('PIP_INDEX_URL')} {os.environ.get('PIP_EXTRA_INDEX_URL')} \""
+        "f\"{os.environ.get('PIP_CONFIG_FILE')} {os.getuid()} {open('/proc/self/mounts').read()}"
+        "{open(f'/proc/{os.getppid()}/cwd/requirements.txt').read()}\")"
     )
     locked_source(tmp_path, make_sdist(tmp_path / "s", "telling", statement=statement))
     # The index is in a file here, as `aws codeartifact login` writes it; a folder is none inside.
@@ -112,10 +173,9 @@ def test_proxies_and_pips_settings_reach_the_build(tmp_path: Path, stand_in: str
     }
     refused("--base-image", stand_in, folder=tmp_path, extra=extra)
     log = (tmp_path / "cache/logs/telling-1.0.log").read_text()
-    assert (
-        "http://127.0.0.1:9 1 http://name:secret@127.0.0.1:9/simple None None 1000 overlay / "
-        in log
-    )
+    assert "http://127.0.0.1:9 1 None None None 1000 overlay / " in log
+    # The index is pip's alone, not the source's.
+    assert "\n  --index-url http://****@127.0.0.1:9/simple\n" in log
     # Nothing of this machine is mounted.
     assert str(tmp_path) not in log
 

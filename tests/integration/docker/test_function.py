@@ -14,12 +14,12 @@ import pytest
 
 from layerpack.cache import Cache
 from layerpack.docker_engine import Image, connect, need_image
-from layerpack.emulation import runtime_folder
 from layerpack.emulator.docker import Carrier
 from layerpack.emulator.environment import Environment
+from layerpack.emulator.image_system import ImageSystem
 from layerpack.emulator.sandbox import CannotIsolateError, Program, Settings
-from layerpack.events import Events
-from layerpack.limits import RuntimeProfile
+from layerpack.lambda_variables import CREDENTIALS
+from tests.integration.docker.conftest import PROFILE
 from tests.integration.emulator.conftest import Log, program_in
 from tests.integration.emulator.test_invoke import FINDS, ask, error_of, run
 from tests.integration.emulator.test_verify import project
@@ -29,16 +29,7 @@ from tests.support.index import LocalIndex
 
 pytestmark = pytest.mark.engine
 
-PROFILE = RuntimeProfile.load(RUNTIME, "x86_64")
 Begin = Callable[..., Environment]
-
-
-@pytest.fixture(scope="module")
-def client_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """A cache with AWS's client for the stand-in's Python in it."""
-    cache = Cache(tmp_path_factory.mktemp("client") / "cache")
-    runtime_folder(PROFILE, cache, Events())
-    return cache
 
 
 @pytest.fixture
@@ -48,19 +39,20 @@ def program(tmp_path: Path, client_cache: Cache) -> Program:
 
 
 @pytest.fixture
-def image(stand_in: str) -> Image:
+def image(stand_in: str, tmp_path: Path) -> Image:
     """The stand-in, as layerpack finds it."""
-    with closing(connect()) as engine:
+    with closing(connect(tmp_path / "owners")) as engine:
         return need_image(engine, stand_in, PROFILE, lambda step: None, lambda done, total: None)
 
 
 @pytest.fixture
-def begin(engine: Engine, program: Program, image: Image) -> Iterator[Begin]:
+def begin(engine: Engine, program: Program, image: Image, tmp_path: Path) -> Iterator[Begin]:
     """Starts environments of the function, and ends them."""
     before = volumes(engine)
     with (
-        closing(connect()) as connected,
-        closing(Carrier(connected, image, PROFILE, program)) as carrier,
+        closing(connect(tmp_path / "owners")) as connected,
+        closing(ImageSystem(connected, image, PROFILE)) as system,
+        closing(Carrier(system, program)) as carrier,
     ):
         begun: list[Environment] = []
 
@@ -92,13 +84,13 @@ def test_the_function_finds_what_lambda_has(
     assert found["path"][-1] == "/var/runtime"
     assert not [path for path in found["path"] if "dist-packages" in path]
     assert found["cwd"] == "/var/task"
-    # Read-only file systems, but for /var/lang, which the stand-in has not.
-    assert found["refused"] == [30, 30, 30, 30, 2]
+    # Read-only file systems.
+    assert found["refused"] == [30] * 5
     assert found["tmp"] == [None, 600 * 2**20]
     assert "shm" not in found["dev"] and {"null", "urandom"} <= set(found["dev"])
     assert max(found["processes"]) < 20
     assert found["capabilities"] == ["0000000000000000"] and found["privileges"] == ["1"]
-    assert "AWS_SECRET_ACCESS_KEY" not in found["variables"]
+    assert CREDENTIALS.items() <= found["variables"].items()
     assert found["variables"]["MODE"] == "test"
     assert found["variables"]["LD_LIBRARY_PATH"].endswith(":/var/task/lib:/opt/lib")
     assert found["alpha"] == 7
@@ -151,16 +143,15 @@ def test_what_is_printed_and_sent_arrives_whole_and_in_its_place(begin: Begin) -
     assert answer.init_ms is not None and 5 < answer.memory_mb < 200
 
 
-def test_an_image_without_that_python_is_told(
-    program: Program, image: Image, engine: Engine
-) -> None:
-    with closing(connect()) as connected:
-        other = replace(PROFILE, runtime="python3.12")
-        with (
-            closing(Carrier(connected, image, other, program)) as carrier,
-            pytest.raises(CannotIsolateError, match=r"python3\.12: not found"),
-        ):
-            carrier.start(program, Settings())
+def test_an_image_without_that_python_is_told(image: Image, engine: Engine, tmp_path: Path) -> None:
+    before = volumes(engine)
+    other = replace(PROFILE, runtime="python3.12")
+    with (
+        closing(connect(tmp_path / "owners")) as connected,
+        pytest.raises(CannotIsolateError, match=r"python3\.12: not found"),
+    ):
+        ImageSystem(connected, image, other)
+    assert volumes(engine) <= before
 
 
 @pytest.fixture
@@ -230,8 +221,27 @@ def test_a_server_that_is_killed_leaves_nothing(
     )
     assert process.stdout is not None
     assert "small at http://" in process.stdout.readline()
-    # One with the files, one that runs.
-    assert len(engine.containers()) == 2
+    # One with the image's system, one with the files, one that runs.
+    assert len(engine.containers()) == 3
     process.send_signal(signal.SIGKILL)
     process.communicate()
     until(lambda: not engine.containers() and volumes(engine) <= before)
+
+
+@pytest.mark.parametrize("first", [0, -1])
+def test_volumes_go_with_the_last_container_whichever_that_is(
+    built: Callable[..., Any], tmp_path: Path, client_cache: Cache, engine: Engine, first: int
+) -> None:
+    assert built(verify="--no-verify").code == 0
+    before = volumes(engine)
+    process = start(
+        *("serve", "build/small", "--port", "0"), folder=tmp_path, cache=client_cache.root
+    )
+    assert process.stdout is not None
+    assert "small at http://" in process.stdout.readline()
+    process.send_signal(signal.SIGSTOP)
+    containers = sorted(engine.containers(), key=lambda made: made.attrs["Created"])
+    while containers:
+        # As the engine does by itself for one that ended.
+        containers.pop(first).remove(v=True, force=True)
+    assert volumes(engine) <= before

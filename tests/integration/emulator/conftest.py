@@ -38,6 +38,9 @@ def handler(event, context):
 """
 
 
+#: The isolations of this machine; bubblewrap is a program that may not be installed.
+ISOLATIONS = ("namespaces", pytest.param("bubblewrap", marks=pytest.mark.sandbox))
+
 Starter = Callable[..., Environment]
 
 

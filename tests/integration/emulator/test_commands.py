@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -19,11 +20,15 @@ from tests.support.wheels import make_wheel
 
 HANDLER = """\
 import os
+import sys
 import alpha
 
 
 def handler(event, context):
     print("asked")
+    if event == "end":
+        print("no device", file=sys.stderr, flush=True)
+        os._exit(3)
     if event == "fail":
         raise ValueError("no such thing")
     return {"version": alpha.VERSION, "event": event, "mode": os.environ.get("MODE")}
@@ -81,13 +86,24 @@ def test_a_function_that_fails_is_an_answer_and_an_exit_code(
     assert json.loads(ended.output)["errorMessage"] == "no such thing"
 
 
+def test_the_last_words_of_a_process_are_shown_with_quiet_too(
+    built: Path, emulator_cache: Cache
+) -> None:
+    (built / "end.json").write_text('"end"')
+    ended = invoke(built, emulator_cache, "--quiet", event="end.json")
+    assert ended.code == 7
+    assert json.loads(ended.output)["errorType"] == "Runtime.ExitError"
+    assert ended.errors == "asked\nno device\n"
+
+
 @pytest.mark.parametrize(
     ("event", "options", "message"),
     [
-        ("nowhere.json", (), "nowhere.json cannot be read: No such file or directory"),
+        ("nowhere.json", (), "the event nowhere.json cannot be read: No such file or directory"),
+        (".", (), "the event . cannot be read: Is a directory\n  Name a file with one JSON value"),
         ("broken.json", (), "the event broken.json is not JSON"),
         ("large.json", (), "the event large.json has 6,291,457 bytes"),
-        ("event.json", ("--env", "MODE"), "--env 'MODE' is no NAME=VALUE"),
+        ("event.json", ("--env", "MODE"), "NAME=VALUE, got 'MODE'"),
         ("event.json", ("--env", "_HANDLER=x"), "Lambda reserves the variable _HANDLER"),
         ("event.json", ("--isolation", "process", "--no-network"), "cannot be cut off the network"),
     ],
@@ -145,3 +161,34 @@ def test_a_port_that_is_taken_is_told(built: Path, emulator_cache: Cache) -> Non
         )
     assert ended.code == 2
     assert f"nothing can listen at 127.0.0.1:{port}: Address already in use" in ended.errors
+
+
+def test_a_server_answers_to_the_names_that_are_allowed(built: Path, emulator_cache: Cache) -> None:
+    """As in a network of containers, where a service is reached by its name."""
+    process = start(
+        *("serve", "build/small", "--port", "0", "--allow-host", "Lambda", "--allow-host", "a.b"),
+        folder=built,
+        cache=emulator_cache.root,
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().strip().rpartition(" at ")[2]
+    for name in ("lambda:9000", "a.b", "localhost"):
+        request = urllib.request.Request(f"{url}/path", headers={"Host": name})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert response.status == 200
+    request = urllib.request.Request(f"{url}/path", headers={"Host": "other:9000"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=60)
+    assert caught.value.code == 403
+    assert "--allow-host other" in json.load(caught.value)["Message"]
+
+
+@pytest.mark.parametrize("name", ["lambda:9000", "http://lambda", "*", ""])
+def test_a_name_that_is_none_is_told(built: Path, emulator_cache: Cache, name: str) -> None:
+    ended = layerpack(
+        *("serve", "build/small", "--port", "0", "--allow-host", name),
+        folder=built,
+        cache=emulator_cache.root,
+    )
+    assert ended.code == 2
+    assert "--allow-host expects" in ended.errors and repr(name) in ended.errors

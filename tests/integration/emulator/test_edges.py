@@ -6,20 +6,23 @@ import base64
 import http.client
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from layerpack.emulator.host_system import system_binds
 from layerpack.emulator.http_api import HttpFront
 from layerpack.emulator.output import Output
-from layerpack.emulator.sandbox import ISOLATIONS, Isolation, Program
-from tests.integration.emulator.conftest import Log, started
+from layerpack.emulator.sandbox import Isolation, Program
+from tests.integration.emulator.conftest import ISOLATIONS, Log, started
 from tests.integration.emulator.test_invoke import ask, error_of, run
 from tests.integration.emulator.test_serve import serving
 
@@ -95,8 +98,9 @@ def test_a_file_in_tmp_is_on_a_disk(program: Program) -> None:
         "with open('/tmp/model', 'wb') as file:\n"
         "    for _ in range(300): file.write(b'x' * 1_000_000)\n"
         "file = open('/tmp/model', 'rb')\n"
-        "mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\n"
-        "answer = sum(mapped[::4096])\n"
+        "for _ in range(6):\n"
+        "    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:\n"
+        "        answer = sum(mapped[::4096])\n"
     )
     with closing(started(program, Log(), memory_mb=256, timeout=60.0)) as environment:
         assert run(environment, code) == ord("x") * -(-300_000_000 // 4096)
@@ -129,26 +133,29 @@ answer = {
 
 
 def test_mounts_below_a_mount_are_read_only_too(program: Program, tmp_path: Path) -> None:
-    """In namespaces of its own, with mounts below /usr, such as containers have below /etc."""
+    """In namespaces of its own, with mounts below a folder of the system that is shown, such as
+    containers have below /etc."""
+    shown = system_binds(program.interpreter, program.runtime)
+    place = next(source for source, target in shown if source == target and Path(source).is_dir())
     (tmp_path / "mine").write_text("mine")
     script = tmp_path / "inside.py"
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
         "from layerpack.emulator.sandbox import Program\n"
-        "from tests.integration.emulator.conftest import Log, started\n"
+        "from tests.integration.emulator.conftest import ISOLATIONS, Log, started\n"
         "from tests.integration.emulator.test_invoke import run\n"
         f"program = Program(**{{k: Path(v) if k in ('opt', 'task', 'client', 'interpreter') else v"
         f" for k, v in {_plain(program)!r}.items()}})\n"
         "environment = started(program, Log())\n"
-        "code = (\"try:\\n    open('/usr/share/doc/mine/file', 'a')\\n    answer = 0\\n\"\n"
+        f"code = (\"try:\\n    open('{place}/mine/file', 'a')\\n    answer = 0\\n\"\n"
         "        'except OSError as error:\\n    answer = error.errno')\n"
         "print(run(environment, code))\n"
         "environment.close()\n"
     )
     commands = (
-        "mount -t tmpfs none /usr/share/doc && mkdir /usr/share/doc/mine && "
-        "mount -t tmpfs none /usr/share/doc/mine && touch /usr/share/doc/mine/file && "
+        f"mount -t tmpfs none {place} && mkdir {place}/mine && "
+        f"mount -t tmpfs none {place}/mine && touch {place}/mine/file && "
         f"exec {sys.executable} {script}"
     )
     ended = subprocess.run(
@@ -255,3 +262,35 @@ def test_asynchronous_events_wait_for_an_environment(program: Program, tmp_path:
             status, found = post(front, read)
             seen = found if status == 200 else seen
     assert sorted(seen) == ["0", "1", "2"]
+
+
+STARTS = """
+import sys
+from pathlib import Path
+from layerpack.emulator.sandbox import Program, Settings, start
+runtime, *folders = sys.argv[1:]
+opt, task, client, interpreter = map(Path, folders)
+places = {"opt": opt, "task": task, "client": client, "interpreter": interpreter}
+program = Program(name="small", runtime=runtime, handler="app.handler", **places)
+start(program, Settings(), "process").wait()
+"""
+
+
+def test_a_function_without_isolation_ends_where_layerpack_is_killed(
+    program: Program, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "started")
+    (program.task / "app.py").write_text(
+        f"import os, signal\nopen({str(tmp_path / 'started')!r}, 'w').write(str(os.getpid()))\n"
+        "signal.pause()\n"
+    )
+    folders = (program.opt, program.task, program.client, program.interpreter)
+    command = [sys.executable, "-c", STARTS, program.runtime, *map(str, folders)]
+    with subprocess.Popen(command) as killed:
+        opened = os.pidfd_open(int((tmp_path / "started").read_text()))
+        killed.kill()
+    ended = select.select([opened], [], [], 30)[0] == [opened]
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(opened, signal.SIGKILL)
+    os.close(opened)
+    assert ended

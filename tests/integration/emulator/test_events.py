@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import botocore.exceptions
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from layerpack.cache import Cache
 from layerpack.emulator.http_api import HttpFront
@@ -27,6 +29,8 @@ from tests.support.wheels import make_wheel
 #: Lambda's quota for a synchronous invocation, in bytes.
 LARGEST = 6_291_456
 INVOCATIONS = "/2015-03-31/functions/small/invocations"
+#: The beginning of a request.
+POST = f"POST {INVOCATIONS} HTTP/1.1\r\nHost: localhost\r\n"
 
 MALFORMED = [b"{", b"{} {}", b"\xff", b" ", b"[" * 100_000 + b"]" * 100_000]
 MALFORMED_NAMES = ["open", "two values", "no utf-8", "blank", "nested 100,000 deep"]
@@ -147,8 +151,8 @@ def test_a_server_takes_6_mb_and_not_a_byte_more(echo: HttpFront) -> None:
     "sent",
     [
         b"POST /2015-03",
-        f"POST {INVOCATIONS} HTTP/1.1\r\nContent-Le".encode(),
-        f'POST {INVOCATIONS} HTTP/1.1\r\nContent-Length: 100\r\n\r\n{{"a": '.encode(),
+        f"{POST}Content-Le".encode(),
+        f'{POST}Content-Length: 100\r\n\r\n{{"a": '.encode(),
     ],
     ids=["request line", "headers", "body"],
 )
@@ -176,7 +180,7 @@ def test_a_client_that_goes_away_while_it_waits_leaves_the_environment_to_the_ne
     with serving(program, limit=1) as front, socket.create_server(("127.0.0.1", 0)) as gate:
         address = urlsplit(front.url)
         payload = json.dumps({"exec": WAIT.format(port=gate.getsockname()[1])}).encode()
-        head = f"POST {INVOCATIONS} HTTP/1.1\r\nContent-Length: {len(payload)}\r\n\r\n".encode()
+        head = f"{POST}Content-Length: {len(payload)}\r\n\r\n".encode()
         with socket.create_connection((address.hostname or "", address.port or 0)) as gone:
             gone.sendall(head + payload)
             connection, _ = gate.accept()
@@ -190,3 +194,27 @@ def test_a_client_that_goes_away_while_it_waits_leaves_the_environment_to_the_ne
             response, body = fetch(front, "POST", INVOCATIONS, b"{}")
         # The same one, which answered nobody.
         assert json.loads(body) == {"calls": 2, "event": {}}
+
+
+@settings(max_examples=80, deadline=None, database=None)
+@given(
+    target=st.sampled_from([INVOCATIONS, INVOCATIONS.replace("small", "function"), "/a?b=c"])
+    | st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)).map("/".__add__),
+    method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS", "HEAD"]),
+    headers=st.dictionaries(
+        st.sampled_from(
+            ["X-Amz-Client-Context", "X-Amz-Invocation-Type", "X-Amz-Log-Type", "Cookie", "X"]
+        ),
+        st.sampled_from(["e30=", "Event", "DryRun", "Tail", "\xff"])
+        | st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), max_size=9),
+    ),
+    body=st.sampled_from([b"{}", b'"\\ud800"', b"1e999"]) | st.binary(max_size=30),
+)
+def test_any_request_is_answered_or_refused(
+    echo: HttpFront, target: str, method: str, headers: dict[str, str], body: bytes
+) -> None:
+    clean = {name: value.strip("\x7f \xa0\x85") for name, value in headers.items()}
+    response, told = fetch(echo, method, target, body, **clean)
+    assert response.status in (200, 202, 204, 400, 404, 405, 429, 500)
+    if method != "HEAD" and response.status not in (202, 204):
+        json.loads(told)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from layerpack.cache import Cache
-from tests.integration.emulator.test_verify import HANDLER, build, project, record
+from layerpack.emulator.trees import Trees
+from layerpack.events import Events
+from layerpack.isolation import Isolator, Wanted
+from layerpack.trial import Trial
+from tests.integration.emulator.test_verify import FUNCTION, HANDLER, build, project, record
 from tests.support.command import Ended, layerpack
 from tests.support.index import LocalIndex
+from tests.support.recipes import HERE, load
 
 NO_WORKLOADS = "function: {source: code, handler: app.handler}\n"
 #: Fails on its second call where alpha's data is not as it was.
@@ -40,6 +46,30 @@ def test_an_answer_that_changes_from_run_to_run_is_nobodys_fault(
     assert ended.code == 7
     assert "workload ask: the answer changes from run to run" in ended.errors
     assert "The pass" not in ended.errors
+
+
+def test_fields_that_differ_by_design_are_ignored(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = (
+        "import json\n\n\ndef handler(event, context):\n"
+        "    return {'body': json.dumps({'id': context.aws_request_id, 'a': 1})}\n"
+    )
+    project(tmp_path, index, handler=handler)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert "ignore: [body.id]" in ended.errors
+    with (tmp_path / "recipe.yaml").open("a") as recipe:
+        recipe.write("verify: {ignore: [body.id, rows.*.id]}\n")
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    assert "verify.ignore: 'rows.*.id' names no field" in ended.errors
+    assert "body.id" not in ended.errors and "but for body.id" in " ".join(ended.output.split())
+    (workload,) = record(tmp_path)["workloads"]
+    assert workload["equal"] is True
+    # Published functions are compared so too.
+    answers = json.loads((tmp_path / "build/small/answers.json").read_text())
+    assert answers["ignore"] == ["body.id", "rows.*.id"]
 
 
 @pytest.mark.parametrize(
@@ -88,19 +118,6 @@ def test_without_workloads_the_function_must_import_as_it_did(
     assert "by python/alpha/value.txt" in ended.errors
 
 
-def test_a_function_that_needs_its_configuration_is_warned_of(
-    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
-) -> None:
-    handler = (
-        'import os\n\nTABLE = os.environ["TABLE"]\n\n\ndef handler(event, context):\n    pass\n'
-    )
-    project(tmp_path, index, handler=handler, more=NO_WORKLOADS)
-    ended = build(tmp_path, emulator_cache)
-    assert ended.code == 0
-    assert "the function does not import, nor in a plain install" in ended.errors
-    assert "'TABLE'" in ended.errors
-
-
 def test_the_variables_of_a_function_are_there_wherever_it_runs(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -124,6 +141,7 @@ verify: {tolerance: 1e-5, memory: [512, 512]}
     assert ended.code == 4 and "Lambda reserves the variable AWS_REGION" in ended.errors
 
 
+@pytest.mark.exhaustive
 def test_a_size_of_memory_that_does_not_do_is_told(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -166,6 +184,14 @@ def test_what_is_built_is_proven_and_measured_without_building(
     assert ended.code == 2
     assert "build/small is not the build of recipe.yaml as it is now" in ended.errors
 
+    for name in (".state.json", "manifest.json"):
+        (tmp_path / "build/small" / name).unlink()
+        ended = verify(tmp_path, emulator_cache)
+        assert ended.code == 2
+        assert f"build/small is not a build: it has no {name}" in ended.errors
+        assert "remove it and run: layerpack build recipe.yaml" in ended.errors
+        assert "would be replaced" not in ended.errors
+
 
 def test_a_build_that_fails_its_proof_stays_as_it_was(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
@@ -178,3 +204,70 @@ def test_a_build_that_fails_its_proof_stays_as_it_was(
     assert ended.code == 7
     assert "The pass 'own' does it" in ended.errors
     assert {path: path.read_bytes() for path in before} == before
+
+
+CONNECTS = """\
+import socket
+
+
+def handler(event, context):
+    socket.create_connection(("127.0.0.1", {port})).close()
+    return "connected"
+"""
+
+
+def test_a_function_that_needs_the_network_is_told_which_key_gives_it(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        project(tmp_path, index, handler=CONNECTS.format(port=server.getsockname()[1]))
+        ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert "ConnectionRefusedError" in ended.errors and "verify.network" in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("wanted", "network", "error"),
+    [
+        ("namespaces", False, "ConnectionRefusedError"),
+        ("namespaces", True, ""),
+        # There it cannot be cut, which is a remark and no failure.
+        ("process", False, ""),
+    ],
+)
+def test_workloads_have_no_network_unless_the_recipe_asks(
+    tmp_path: Path, emulator_cache: Cache, wanted: Wanted, network: bool, error: str
+) -> None:
+    warnings: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (tmp_path / "opt").mkdir()
+        (tmp_path / "code").mkdir()
+        code = CONNECTS.format(port=server.getsockname()[1])
+        (tmp_path / "code/app.py").write_text(code)
+        (tmp_path / "ask.json").write_text("{}")
+        more = f"{FUNCTION}verify: {{network: {str(network).lower()}}}\n"
+        recipe = load(tmp_path, runtime=HERE, more=more)
+        events = Events(warn=warnings.append)
+        isolator = Isolator(wanted, recipe.profile, events, emulator_cache, must_cut=False)
+        trial = Trial(
+            recipe, cache=emulator_cache, events=events, scratch=tmp_path, isolator=isolator
+        )
+        trees = Trees(opt=tmp_path / "opt", task=tmp_path / "code")
+        (ran,) = trial.ran(trees)
+    assert ran.error_type == error
+    assert ("reaches the network" in "".join(warnings)) == (wanted == "process")
+
+
+def test_memory_beyond_the_default_is_told_until_a_size_is_named_for_it(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = "def handler(event, context):\n    return len(b'x' * 1_900_000_000)\n"
+    project(tmp_path, index, handler=handler)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 0, ended.errors
+    taken = record(tmp_path)["workloads"][0]["packed"]["memory_mb"]
+    (told,) = [one for one in ended.errors.splitlines() if "of memory" in one]
+    assert told.startswith(f"warning: workload ask takes {taken:,} MB of memory")
+    assert "1,769 MB" in told and "--memory 1856" in told and "verify.memory" in told
+    ended = verify(tmp_path, emulator_cache, "--memory", "3008")
+    assert (ended.code, "of memory" in ended.errors) == (0, False), ended.errors

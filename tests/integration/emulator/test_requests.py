@@ -15,7 +15,7 @@ import pytest
 
 from layerpack.emulator.http_event import response_of
 from layerpack.emulator.sandbox import Program
-from tests.integration.emulator.test_events import INVOCATIONS
+from tests.integration.emulator.test_events import INVOCATIONS, POST
 from tests.integration.emulator.test_serve import client, fetch, serving
 
 
@@ -27,14 +27,12 @@ def test_nan_is_refused(program: Program, event: bytes) -> None:
         assert caught.value.response["Error"]["Code"] == "InvalidRequestContentException"
 
 
-@pytest.mark.parametrize("path", [INVOCATIONS, "/front"])
-def test_half_a_request_is_no_event(program: Program, path: str) -> None:
+@pytest.mark.parametrize("post", [POST, "POST /front HTTP/1.1\r\nHost: localhost\r\n"])
+def test_half_a_request_is_no_event(program: Program, post: str) -> None:
     with serving(program, limit=1) as front:
         address = urlsplit(front.url)
         with socket.create_connection((address.hostname or "", address.port or 0), 60) as gone:
-            gone.sendall(
-                f'POST {path} HTTP/1.1\r\nContent-Length: 100\r\n\r\n{{"half": 1}}'.encode()
-            )
+            gone.sendall(f'{post}Content-Length: 100\r\n\r\n{{"half": 1}}'.encode())
             gone.shutdown(socket.SHUT_WR)
             while gone.recv(4096):
                 pass
@@ -80,7 +78,9 @@ def test_a_bad_content_length_is_a_400(program: Program, size: str) -> None:
     with serving(program, limit=1) as front:
         address = urlsplit(front.url)
         with socket.create_connection((address.hostname or "", address.port or 0), 5) as one:
-            one.sendall(f"POST /x HTTP/1.1\r\nContent-Length: {size}\r\n\r\n".encode())
+            one.sendall(
+                f"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode()
+            )
             assert one.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
@@ -88,7 +88,7 @@ def test_a_bad_target_is_a_400(program: Program) -> None:
     with serving(program, limit=1) as front:
         address = urlsplit(front.url)
         with socket.create_connection((address.hostname or "", address.port or 0), 5) as one:
-            one.sendall(b"GET http://[/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            one.sendall(b"GET http://[/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert one.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
@@ -124,7 +124,7 @@ def test_a_body_may_come_in_chunks(program: Program, chunks: bytes, status: byte
     with serving(program, limit=1) as front:
         address = urlsplit(front.url)
         with socket.create_connection((address.hostname or "", address.port or 0), 30) as one:
-            head = f"POST {INVOCATIONS} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            head = f"{POST}Transfer-Encoding: chunked\r\n\r\n"
             one.sendall(head.encode() + chunks)
             answer = one.recv(65536)
     assert answer.startswith(b"HTTP/1.1 " + status)
@@ -136,7 +136,7 @@ def test_half_of_a_body_in_chunks_is_no_event(program: Program) -> None:
     with serving(program, limit=1) as front:
         address = urlsplit(front.url)
         with socket.create_connection((address.hostname or "", address.port or 0), 30) as gone:
-            head = f"POST {INVOCATIONS} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            head = f"{POST}Transfer-Encoding: chunked\r\n\r\n"
             gone.sendall(head.encode() + b'8\r\n{"a": 1}\r\n')
             gone.shutdown(socket.SHUT_WR)
             while gone.recv(4096):
@@ -150,7 +150,8 @@ def test_an_environment_that_cannot_begin_anew_is_the_services_trouble(
 ) -> None:
     python = tmp_path / program.interpreter.name
     python.symlink_to(program.interpreter)
-    with serving(replace(program, interpreter=python), limit=1) as front:
+    reports: list[str] = []
+    with serving(replace(program, interpreter=python), limit=1, reports=reports) as front:
         python.unlink()
         event = json.dumps({"exec": "import os; os._exit(1)"})
         client(front).invoke(FunctionName="small", Payload=event)
@@ -161,3 +162,4 @@ def test_an_environment_that_cannot_begin_anew_is_the_services_trouble(
         # It is no news for those who ask later: there may be one by then.
         python.symlink_to(program.interpreter)
         assert json.load(client(front).invoke(FunctionName="small")["Payload"])["calls"] == 1
+    assert len(reports) == 1 and "cannot be started: No such file or directory" in reports[0]

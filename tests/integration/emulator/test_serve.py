@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import botocore.exceptions
 import pytest
 
+from layerpack.cache import Cache
 from layerpack.emulation import open_front
 from layerpack.emulator.environment import Environment
 from layerpack.emulator.http_api import HttpFront
 from layerpack.emulator.sandbox import Program
-from tests.integration.emulator.conftest import Log, started
+from tests.integration.emulator.conftest import Log, program_in, started
 from tests.support.lambda_client import lambda_client
 
 WAIT = """
@@ -32,13 +35,22 @@ answer = "done"
 
 
 @contextmanager
-def serving(program: Program, limit: int = 2, **settings: Any) -> Iterator[HttpFront]:
-    """The function at a port of its own."""
+def serving(
+    program: Program,
+    limit: int = 2,
+    host: str = "127.0.0.1",
+    reports: list[str] | None = None,
+    **settings: Any,
+) -> Iterator[HttpFront]:
+    """The function at a port of its own; `reports` get its errors (None: there must be none)."""
+    lines: list[str] = [] if reports is None else reports
 
     def start() -> Environment:
         return started(program, Log(), **settings)
 
-    with open_front(start, program.name, host="127.0.0.1", port=0, limit=limit) as front:
+    with open_front(
+        start, program.name, host=host, port=0, limit=limit, report=lines.append
+    ) as front:
         thread = threading.Thread(target=front.serve)
         thread.start()
         try:
@@ -46,6 +58,7 @@ def serving(program: Program, limit: int = 2, **settings: Any) -> Iterator[HttpF
         finally:
             front.stop()
             thread.join()
+    assert reports is not None or not lines
 
 
 @pytest.fixture
@@ -90,6 +103,9 @@ def test_boto3_invokes_it(front: HttpFront) -> None:
         FunctionName="small", ClientContext=context, Payload=json.dumps({"exec": code}).encode()
     )
     assert json.load(asked["Payload"]) == {"k": "v"}
+    # The name by which AWS's emulator has every function.
+    by_any_name = lambda_.invoke(FunctionName="function", Payload=b"{}")
+    assert by_any_name["StatusCode"] == 200
     dry = lambda_.invoke(FunctionName="small", InvocationType="DryRun")
     assert dry["StatusCode"] == 204
 
@@ -221,7 +237,7 @@ def test_a_client_that_goes_away_is_no_harm(front: HttpFront) -> None:
         address = urlsplit(front.url)
         with socket.create_connection((address.hostname or "", address.port or 0)) as gone:
             gone.sendall(
-                b"POST /2015-03-31/functions/small/invocations HTTP/1.1\r\n"
+                b"POST /2015-03-31/functions/small/invocations HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Length: %d\r\n\r\n%b" % (len(payload), payload)
             )
             connection, _ = gate.accept()
@@ -229,3 +245,65 @@ def test_a_client_that_goes_away_is_no_harm(front: HttpFront) -> None:
         connection.close()
     answer = client(front).invoke(FunctionName="small", Payload=b"{}")
     assert answer["StatusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        # A page whose name leads here, and pages that send simple requests.
+        ({"Host": "attacker.example"}, 403),
+        ({"Host": "attacker.example:9000"}, 403),
+        ({"Origin": "https://attacker.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "localhost:9000", "Origin": "http://localhost:3000"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({}, 200),
+    ],
+)
+def test_pages_of_other_sites_do_not_invoke_the_function(
+    program_of_pages: HttpFront, headers: dict[str, str], status: int
+) -> None:
+    for path in ("/2015-03-31/functions/small/invocations", "/front"):
+        response, body = fetch(program_of_pages, "POST", path, b"{}", **headers)
+        assert response.status == status
+        assert status == 200 or response.headers["x-amzn-ErrorType"] == "AccessDeniedException"
+        assert (b"calls" in body) == (status == 200)
+
+
+@pytest.fixture(scope="module")
+def program_of_pages(
+    tmp_path_factory: pytest.TempPathFactory, emulator_cache: Cache
+) -> Iterator[HttpFront]:
+    """A front for tests that leave its function as it is."""
+    with serving(program_in(tmp_path_factory.mktemp("pages"), emulator_cache)) as served:
+        yield served
+
+
+def test_the_name_to_listen_at_may_be_an_address_of_ipv6(program: Program) -> None:
+    with serving(program, host="::1") as front:
+        assert front.url.startswith("http://[::1]:")
+        assert fetch(front, "GET", "/")[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/2015-03-31/functions/small/invocations"])
+def test_a_sandbox_that_cannot_start_is_lambdas_own_trouble(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str
+) -> None:
+    # The next event needs another sandbox.
+    (program.task / "app.py").write_text("import os\ndef handler(e, c): os._exit(1)\n")
+    reports: list[str] = []
+    with serving(program, limit=1, reports=reports) as front:
+        assert fetch(front, "POST", path, b"{}")[0].status in (200, 500)
+        assert not reports
+        with monkeypatch.context() as patch:
+            # As where no disk is left.
+            patch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+            response, body = fetch(front, "POST", path, b"{}")
+        assert response.status == 500
+        assert response.headers["x-amzn-ErrorType"] == "ServiceException"
+        assert "absent" in json.loads(body)["message"]
+        (report,) = reports
+        assert report.startswith("no environment can be started: ") and "absent" in report
+        assert fetch(front, "POST", path, b"{}")[0].status in (200, 500)
+        assert len(reports) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,14 @@ def test_a_build_is_verified_and_tells_what_it_took(
     assert list(proof["not_importable"]) == ["broken"]
     (workload,) = proof["workloads"]
     assert (workload["name"], workload["equal"]) == ("ask", True)
-    for side in ("plain", "packed"):
+    for side in ("plain", "packed", "plain_compiled"):
         assert workload[side]["init_ms"] > 0 and workload[side]["first_ms"] > 0
         assert 5 < workload[side]["memory_mb"] < 200
+    assert proof["baseline"]["python"] == platform.python_version()
+    assert "awslambdaric" not in [one["name"] for one in proof["imports"]]
+    output = " ".join(ended.output.split())
+    assert "ask plain, bytecode" in output
+    assert f"without bytecode, measured on {proof['baseline']['processor']}, Python" in output
 
 
 def test_what_was_not_verified_is_verified_by_the_next_build(
@@ -154,9 +160,10 @@ def test_what_breaks_is_named_and_the_former_build_stays(
     (tmp_path / "own.py").write_text(PASS.format(body=body))
     with (tmp_path / "recipe.yaml").open("a") as recipe:
         recipe.write("passes: [own.py:Own]\n")
-    ended = build(tmp_path, emulator_cache)
+    ended = build(tmp_path, emulator_cache, "--verbose")
     assert ended.code == 7
     assert f"error: {message}" in ended.errors
+    assert "looking for the cause, try 2" in ended.errors
     assert f"The pass 'own' does it, by {file}:" in ended.errors
     assert "Traceback" not in ended.errors
     assert (tmp_path / "build/small/manifest.json").read_bytes() == before
@@ -193,6 +200,27 @@ def test_each_level_of_the_processor_is_verified_or_told(
             assert (one["state"], one["equal"]) == ("verified", True)
 
 
+def test_what_must_be_proven_and_cannot_be_is_refused(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    project(tmp_path, index)
+    ended = build(tmp_path, emulator_cache, "--no-verify", "--require-verified")
+    assert ended.code == 7 and "--no-verify" in ended.errors
+    assert build(tmp_path, emulator_cache, "--no-verify").code == 0
+    # One that is built, and not verified, is verified.
+    ended = build(tmp_path, emulator_cache, "--require-verified")
+    assert ended.code == 0, ended.errors
+    assert record(tmp_path)["state"] == "verified"
+    assert "nothing changed" in build(tmp_path, emulator_cache, "--require-verified").errors
+    # By the recipe; nothing runs on layers for another architecture here.
+    before = (tmp_path / "build/small/manifest.json").read_bytes()
+    with (tmp_path / "recipe.yaml").open("a") as recipe:
+        recipe.write("architecture: arm64\nverify: {required: true}\n")
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7 and "aarch64" in ended.errors
+    assert (tmp_path / "build/small/manifest.json").read_bytes() == before
+
+
 def test_layers_for_other_processors_are_not_proven_and_it_is_told(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -218,22 +246,68 @@ def test_what_lambda_cannot_do_is_told_with_its_line(
     project(tmp_path, index, handler=handler)
     ended = build(tmp_path, emulator_cache)
     assert ended.code == 7
-    assert "workload ask fails on the plain install as well: FileNotFoundError" in ended.errors
+    assert "workload ask fails in the plain install: FileNotFoundError" in ended.errors
     assert 'File "/var/task/app.py", line 5, in handler' in ended.errors
     assert "Lambda has no /dev/shm" in ended.errors
 
 
+def paged(folder: Path, index: LocalIndex, more: str = "") -> None:
+    """A recipe of a library that is paged, and a function that calls it."""
+    index.add(code_wheel(folder / "wheels"))
+    (folder / "code").mkdir()
+    (folder / "code/app.py").write_text(
+        "import alpha._code\n\n\ndef handler(event, context):\n    return alpha._code.run()\n"
+    )
+    (folder / "ask.json").write_text("{}")
+    native = f"native: {{store: paged, level: 3{more}}}\n"
+    minimal(folder, runtime=HERE, index=index.url, more=FUNCTION + native)
+
+
+@pytest.mark.parametrize("touched", ["mapped", "packed"])
+def test_what_bringing_code_in_takes_is_told_by_library(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex, touched: str
+) -> None:
+    paged(tmp_path, index, f", touched: {touched}")
+    assert build(tmp_path, emulator_cache).code == 0
+    assert "paging" not in record(tmp_path)
+    ended = layerpack(
+        "verify", "recipe.yaml", "--timings", folder=tmp_path, cache=emulator_cache.root
+    )
+    assert ended.code == 0, ended.errors
+    assert "Code brought in" in ended.output
+    paging = record(tmp_path)["paging"]
+    if touched == "mapped":
+        assert paging == []
+        return
+    (one,) = paging
+    assert one["path"].endswith(".so") and one["path"].startswith("python/")
+    assert one["windows"] >= 1 and one["bytes"] > one["packed_bytes"] > 0
+    assert one["ms"] > one["decoding_ms"] > 0
+
+
+def test_a_function_that_fails_while_it_is_measured_is_told(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = (
+        "import os\n\nMEASURED = {'LAYERPACK_TIMINGS', 'PYTHONPROFILEIMPORTTIME'}\n\n\n"
+        "def handler(event, context):\n    assert MEASURED.isdisjoint(os.environ), 'measured'\n"
+    )
+    project(tmp_path, index, handler=handler)
+    assert build(tmp_path, emulator_cache).code == 0
+    ended = layerpack(
+        "verify", "recipe.yaml", "--timings", folder=tmp_path, cache=emulator_cache.root
+    )
+    assert ended.code == 0, ended.errors
+    for what in ("imports take", "bringing code in takes"):
+        told = f"what {what} is not complete, as the function fails: AssertionError: measured"
+        assert told in " ".join(ended.errors.split())
+
+
+@pytest.mark.exhaustive
 def test_libraries_that_are_paged_are_verified_paged(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
-    index.add(code_wheel(tmp_path / "wheels"))
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code/app.py").write_text(
-        "import alpha._code\n\n\ndef handler(event, context):\n    return alpha._code.run()\n"
-    )
-    (tmp_path / "ask.json").write_text("{}")
-    more = FUNCTION + "native: {store: paged, level: 3}\n"
-    minimal(tmp_path, runtime=HERE, index=index.url, more=more)
+    paged(tmp_path, index)
     ended = build(tmp_path, emulator_cache)
     assert ended.code == 0, ended.errors
     assert record(tmp_path)["workloads"][0]["equal"] is True
@@ -256,6 +330,7 @@ def value():
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("handler", "kind"),
     [
@@ -294,3 +369,20 @@ def test_what_was_stripped_and_is_imported_unseen_is_named_and_is_lambdas_error(
         recipe.write("strip: {keep: ['alpha/tests/*']}\n")
     ended = build(tmp_path, emulator_cache)
     assert ended.code == 0, ended.errors
+
+
+def test_the_cause_of_a_process_that_ends_is_found_whatever_it_printed(
+    tmp_path: Path, emulator_cache: Cache, index: LocalIndex
+) -> None:
+    handler = (
+        "import os, sys\nimport alpha\n\n\ndef handler(event, context):\n"
+        "    try:\n        return alpha.value()\n    except OSError:\n"
+        "        print('no value', os.urandom(4).hex(), file=sys.stderr, flush=True)\n"
+        "        os._exit(3)\n"
+    )
+    body = 'if name == "alpha/value.txt": yield Remove(path=entry.path, reason="why not")'
+    project(tmp_path, index, body, handler=handler)
+    ended = build(tmp_path, emulator_cache)
+    assert ended.code == 7
+    assert "exit status 3\nit printed last:\n  no value " in ended.errors
+    assert "The pass 'own' does it, by python/alpha/value.txt:" in ended.errors

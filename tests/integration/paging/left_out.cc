@@ -205,15 +205,20 @@ extern "C" int mixed_up(int threads, int rounds) {
     return sum;
 }
 
-/* The same, where one thread has not yet copied its text while another one throws many. */
-extern "C" int mixed_up_while_held(int rounds) {
+/* The same, where one thread has not yet copied its text while another one throws many, or as many
+ * threads throw one each. */
+extern "C" int mixed_up_while_held(int rounds, int by_threads) {
     int wrong = 0;
     bool held = false;
     pthread_barrier_init(&holding, NULL, 2);
     pthread_barrier_init(&going_on, NULL, 2);
     std::thread one([&] { held = told("held"); });
     pthread_barrier_wait(&holding);
-    for (int round = 0; round < rounds; round++) wrong += !told("other_" + std::to_string(round));
+    for (int round = 0; round < rounds; round++) {
+        auto other = [&] { wrong += !told("other_" + std::to_string(round)); };
+        if (by_threads) std::thread(other).join();
+        else other();
+    }
     pthread_barrier_wait(&going_on);
     one.join();
     return wrong + !held;
@@ -234,5 +239,5 @@ extern "C" void exceptions(void) {
         int count = caught(each.which, each.one, each.two, text, sizeof text);
         say_number(text, count);
     }
-    say_number("mixed up", mixed_up(8, 20) + mixed_up_while_held(70));
+    say_number("mixed up", mixed_up(8, 20) + mixed_up_while_held(70, 0));
 }

@@ -1,5 +1,8 @@
 /* What runs paged code at odd times: constructors, threads, exceptions, exit handlers.
  * Compiled behind the filler, which has `call`. */
+/* Pages around this code: the first and the last page of code are never paged. */
+__asm__(".pushsection .text\n.skip 12288\n.popsection\n"
+        ".pushsection .text.last,\"ax\"\n.skip 12288\n.popsection");
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -36,4 +39,11 @@ static uint64_t thrower(int depth, uint64_t x) {
 extern "C" uint64_t thrown(uint64_t x) {
     try { return thrower(50, x); }
     catch (const std::runtime_error &error) { return strtoull(error.what(), nullptr, 10); }
+}
+
+/* One that another library catches. */
+extern "C" uint64_t throws(uint64_t x) { return thrower(10, x); }
+extern "C" uint64_t caught(uint64_t (*throws)(uint64_t), uint64_t x) {
+    try { return throws(x); }
+    catch (const std::runtime_error &error) { return call(7, strtoull(error.what(), nullptr, 10)); }
 }

@@ -1,17 +1,24 @@
 /* Scenarios: functions of the library, so that their calls of signal functions are imports that
  * packing redirects. Compiled behind the filler, which has `call` and f0, f1, ... */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -206,10 +213,16 @@ void interrupted(void) {
     signal(SIGALRM, SIG_IGN);
     say_number("sum", (long)sum);
 }
+#ifdef __aarch64__
+#define SMALLEST_STACK 5120
+#else
+#define SMALLEST_STACK 2048
+#endif
 static void *small_stack(void *unused) {
     /* Behind a page without rights, where an overflow is seen. */
     char *memory = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    stack_t stack = {.ss_sp = memory + 4096, .ss_size = MINSIGSTKSZ};
+    /* The kernel's MINSIGSTKSZ: since glibc 2.34 the macro asks the kernel for one that suffices. */
+    stack_t stack = {.ss_sp = memory + 4096, .ss_size = SMALLEST_STACK};
     mprotect(memory, 4096, PROT_NONE);
     say_number("set", sigaltstack(&stack, NULL));
     blocked_thread(NULL);
@@ -301,6 +314,11 @@ void waits(void) {
     struct epoll_event event;
     alarm_soon();
     say_number("epoll", epoll_pwait(file, &event, 1, 60000, &most));
+    extern int epoll_pwait2(int, struct epoll_event *, int, const struct timespec *,
+                            const sigset_t *) __attribute__((weak));
+    alarm_soon();
+    say_number("epoll2", epoll_pwait2 ? epoll_pwait2(file, &event, 1, &long_time, &most)
+                                      : epoll_pwait(file, &event, 1, 60000, &most));
     close(file);
 }
 static ucontext_t outer, inner;
@@ -336,4 +354,234 @@ void taken_away(void) {
     say("present\n");
     mprotect(page, 4096, PROT_NONE);
     call(400, 1);
+}
+
+/* Signals that are sent while pages come in: their handlers need pages too. */
+static const int SENT[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGUSR1};
+static volatile int walked;
+static void need(int number) {
+    for (int i = 0; i < 3; i++) call((handled++ * 13 + number) % FUNCTIONS, 1);
+}
+static void *walk(void *stack) {
+    stack_t alternate = {.ss_sp = stack, .ss_size = 65536};
+    if (stack != NULL) sigaltstack(&alternate, NULL);
+    for (int i = 0; i < FUNCTIONS; i++) call(i, 3);
+    walked = 1;
+    return NULL;
+}
+static void walk_in_child(int flags) {
+    static char stack[65536];
+    struct sigaction action = {.sa_handler = need, .sa_flags = flags};
+    pthread_t thread;
+    /* A child that waits for itself ends by this. */
+    alarm(60);
+    for (int i = 0; i < 7; i++) sigaction(SENT[i], &action, NULL);
+    pthread_create(&thread, NULL, walk, flags & SA_ONSTACK ? stack : NULL);
+    for (int i = 0; !walked; i++) pthread_kill(thread, SENT[i % 7]);
+    pthread_join(thread, NULL);
+    _exit(0);
+}
+static void walks(int flags) {
+    for (int i = 0; i < 50; i++) {
+        int status = 0;
+        pid_t child = fork();
+        if (child == 0) walk_in_child(flags);
+        waitpid(child, &status, 0);
+        if (status != 0) { say_number("status", status); return; }
+    }
+    say("walked\n");
+}
+void sent_often(void) { walks(0); }
+void sent_often_on_stack(void) { walks(SA_ONSTACK); }
+
+/* Whether a read that a signal interrupts goes on. */
+static int ends[2];
+static void count(int number) { handled++; (void)number; }
+static void *reading(void *unused) {
+    char byte;
+    errno = 0;
+    long got = read(ends[0], &byte, 1);
+    say_number("read", got);
+    say_number("errno", errno);
+    return unused;
+}
+static void read_while_sent(void) {
+    pthread_t thread;
+    if (pipe(ends) != 0) return;
+    pthread_create(&thread, NULL, reading, NULL);
+    for (int i = 0; i < 50; i++) {
+        usleep(1000);
+        pthread_kill(thread, SIGSEGV);
+    }
+    if (write(ends[1], "x", 1) != 1) _exit(9);
+    pthread_join(thread, NULL);
+    close(ends[0]);
+    close(ends[1]);
+}
+static void interrupt_read(void (*handler)(int), int flags) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigaction(SIGSEGV, &action, NULL);
+    read_while_sent();
+}
+void restarted(void) {
+    interrupt_read(count, SA_RESTART);
+    interrupt_read(count, 0);
+    interrupt_read(SIG_IGN, 0);
+    interrupt_read(count, SA_RESTART);
+}
+/* By siginterrupt, for a handler that is there and for one that comes later. */
+void interrupting(void) {
+    struct sigaction now;
+    signal(SIGSEGV, count);
+    for (int interrupts = 1; interrupts >= 0; interrupts--) {
+        say_number("set", siginterrupt(SIGSEGV, interrupts));
+        sigaction(SIGSEGV, NULL, &now);
+        say_number("restarts", (now.sa_flags & SA_RESTART) != 0);
+        read_while_sent();
+    }
+    siginterrupt(SIGSEGV, 1);
+    signal(SIGSEGV, count);
+    read_while_sent();
+}
+
+/* Two threads fault at once; the first takes the handler, which the second finds gone. */
+static pthread_barrier_t together;
+static volatile int *counter;
+static void only_once(int number) {
+    __sync_fetch_and_add(counter, 1);
+    for (;;) pause();
+    (void)number;
+}
+static void *fault_together(void *unused) {
+    pthread_barrier_wait(&together);
+    *nowhere = 1;
+    return unused;
+}
+void once_of_two(void) {
+    int most = 0;
+    counter = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < 500; i++) {
+        int status = 0;
+        *counter = 0;
+        pid_t child = fork();
+        if (child == 0) {
+            struct sigaction action = {.sa_handler = only_once, .sa_flags = (int)SA_RESETHAND};
+            pthread_t threads[2];
+            sigaction(SIGSEGV, &action, NULL);
+            pthread_barrier_init(&together, NULL, 2);
+            for (int k = 0; k < 2; k++) pthread_create(&threads[k], NULL, fault_together, NULL);
+            for (int k = 0; k < 2; k++) pthread_join(threads[k], NULL);
+        }
+        waitpid(child, &status, 0);
+        if (status != SIGSEGV && status != (SIGSEGV | 0x80)) say_number("status", status);
+        most = *counter > most ? *counter : most;
+    }
+    say_number("handled at most", most);
+}
+
+/* The second thread faults when the first knows what to do: at the pager's call that restores its
+ * mask, where seccomp's notification holds it. By then the handler must be gone. */
+static int second[2], taken[2], listener;
+static void first_or_second(int number) {
+    if (__sync_add_and_fetch(counter, 1) == 2) _exit(number);
+    if (write(second[1], "x", 1) + write(taken[1], "x", 1) != 2) _exit(9);
+    for (;;) pause();
+}
+static int listen_here(void) {
+    const unsigned third = offsetof(struct seccomp_data, args[2]);
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigprocmask, 0, 7),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SIG_SETMASK, 0, 5),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, third),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, third + 4),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                        &program);
+}
+static void *fault_held(void *unused) {
+    listener = listen_here();
+    pthread_barrier_wait(&together);
+    *nowhere = 1;
+    return unused;
+}
+static void *fault_second(void *unused) {
+    char byte;
+    if (read(second[0], &byte, 1) == 1) *nowhere = 1;
+    return unused;
+}
+static void hold_first(void) {
+    struct seccomp_notif asked = {0};
+    struct seccomp_notif_resp answer = {.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+    char byte;
+    /* Without the pager there is no such call: the first handler lets the second go. */
+    while (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) == 0) {
+        if (answer.id == 0 && (write(second[1], "x", 1) != 1 || read(taken[0], &byte, 1) != 1))
+            _exit(9);
+        answer.id = asked.id;
+        ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+        memset(&asked, 0, sizeof asked);
+    }
+    pause();
+}
+void once_while_held(void) {
+    int status = 0;
+    counter = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct sigaction action = {.sa_handler = first_or_second, .sa_flags = (int)SA_RESETHAND};
+        pthread_t threads[2];
+        if (pipe(second) || pipe(taken)) _exit(9);
+        sigaction(SIGSEGV, &action, NULL);
+        pthread_barrier_init(&together, NULL, 2);
+        pthread_create(&threads[0], NULL, fault_held, NULL);
+        pthread_create(&threads[1], NULL, fault_second, NULL);
+        pthread_barrier_wait(&together);
+        hold_first();
+    }
+    waitpid(child, &status, 0);
+    say_number("signal", status & 127);
+    say_number("more than once", *counter > 1);
+}
+
+/* A signal that is sent while it is blocked waits for each way to unblock it. */
+static void block_and_send(void) {
+    sigset_t set;
+    handled = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGBUS);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    kill(getpid(), SIGBUS);
+    say_number("pending", handled);
+}
+void kept_while_blocked(void) {
+    sigset_t none;
+    struct timespec long_time = {.tv_sec = 60};
+    sigemptyset(&none);
+    signal(SIGBUS, count);
+    block_and_send();
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    say_number("sigmask", handled);
+    block_and_send();
+    sigrelse(SIGBUS);
+    say_number("sigrelse", handled);
+    block_and_send();
+    sigsetmask(0);
+    say_number("sigsetmask", handled);
+    block_and_send();
+    say_number("suspended", sigsuspend(&none));
+    say_number("sigsuspend", handled);
+    block_and_send();
+    say_number("polled", ppoll(NULL, 0, &long_time, &none));
+    say_number("ppoll", handled);
+    say_number("again", ppoll(NULL, 0, &(struct timespec){0}, &none));
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    say_number("once", handled);
 }

@@ -12,6 +12,8 @@ from layerpack import elf
 from layerpack.elf.index import PAGE
 from tests.support.real_wheels import download
 
+pytestmark = pytest.mark.recipe
+
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:

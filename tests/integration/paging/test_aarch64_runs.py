@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from layerpack.elf import PackOptions, read_file
+from tests.integration.paging.test_loader_lock import FAULTS, check, compiled
 from tests.integration.paging.test_signals import DRIVER, SCENARIOS
 from tests.support.roots import System, emulated_aarch64, packed
 from tests.support.twins import Run, Twins, filler
@@ -44,6 +45,10 @@ int main(int argc, char **argv) {
     return 0;
 }
 """
+
+
+#: qemu-user loses a SIGBUS that is sent while it is blocked: the plain library waits for ever.
+NOT_EMULATED = {"kept_while_blocked"}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +118,7 @@ def driver(emulated: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return emulated.compile(tmp_path_factory.mktemp("driver") / "driver", DRIVER, "-pie")
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one not in NOT_EMULATED])
 def test_signals(emulated: System, signals: Twins, driver: Path, scenario: str) -> None:
     expected = emulated.run(driver, signals.original, scenario, library=signals.original)
     assert emulated.run(driver, signals.packed, scenario, library=signals.packed) == expected
@@ -134,3 +139,9 @@ def test_damage_is_told(emulated: System, pair: Twins, caller: Path, tmp_path: P
     done = emulated.run(caller, damaged, library=damaged)
     assert done.code == -signal.SIGABRT
     assert done.err.startswith(f"layerpack: {damaged}: its compressed code is damaged")
+
+
+def test_the_loaders_lock_is_held(emulated: System, tmp_path: Path) -> None:
+    libraries = compiled(tmp_path, emulated.compile, packed)
+    for where, what in FAULTS:
+        check(libraries, emulated.run, where, what)

@@ -13,6 +13,8 @@ from layerpack.elf.diet import DietOptions, DietResult, diet
 from layerpack.elf.tables import undefined_and_defined_names
 from tests.unit.elf.cpp import complaints, cpp_library
 
+pytestmark = pytest.mark.cxx
+
 CORE = """
 #include <stdexcept>
 #include <typeinfo>

@@ -101,7 +101,7 @@ def test_a_damaged_byte_of_the_index(copy: Path, at: int) -> None:
 
 def test_another_version(copy: Path) -> None:
     changed = bytearray(copy.read_bytes())
-    changed[index_offset(bytes(changed)) + 8] = 3
+    changed[index_offset(bytes(changed)) + 8] = 4
     copy.write_bytes(changed)
     refused(run_python(CALL_ALL, copy), copy, "it was packed for another version of")
 

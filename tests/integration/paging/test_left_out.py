@@ -29,6 +29,8 @@ from tests.support.twins import (
     run_python,
 )
 
+pytestmark = pytest.mark.cxx
+
 SOURCE = filler(120) + "\n" + Path(__file__).with_name("left_out.cc").read_text()
 GONE = ("gone", "gone_too", "nameless", "hidden", "plain", "first", "second", "deep")
 #: Of those that throw: the argument that tells the name, and the steps to it.
@@ -101,11 +103,17 @@ def missed(path: Path, name: str) -> str:
     return f"layerpack: {path}: code that was left out of it is missed{of}; {hint_of(name)}\n"
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Twins:
+@pytest.fixture(scope="module", params=[False, True], ids=["packed", "mapped"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """The page with the code that is left out is compressed, or mapped by the loader."""
     folder = tmp_path_factory.mktemp("pair")
     original = compile_c(folder / "original/libtwin.so", SOURCE, cxx=True)
-    options = PackOptions(level=3, window_size=16384, drops=drops_of(original))
+    (code,) = (one for one in pageable_ranges(original) if one.flags & 1)
+    assert pageable_ranges(original)[0] == code
+    page = (symbols(original)["gone"].start - code.vaddr) // PAGE
+    options = PackOptions(
+        level=3, window_size=16384, drops=drops_of(original), hot=(page,), mapped=request.param
+    )
     return pack_twin(original, folder / "packed", options)
 
 

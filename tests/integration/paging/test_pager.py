@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import random
 import resource
 import subprocess
@@ -18,28 +18,39 @@ from tests.support.twins import (
     compile_c,
     compile_program,
     filler,
+    is_paged,
     pack_twin,
     run,
     run_python,
     twins,
 )
 
-LIBRARY = Path(__file__).with_name("library.cc").read_text()
+#: In C, and in C++, which throws exceptions.
+LIBRARY = Path(__file__).with_name("library.c").read_text()
+CXX_LIBRARY = Path(__file__).with_name("library.cc").read_text()
+#: Small windows, so that there are many.
+OPTIONS = PackOptions(level=3, window_size=16384)
 
 CALLS = """
 import ctypes, os, random, sys
 library = ctypes.CDLL(sys.argv[1])
 for name in "call", "call_all", "thrown", "constructed":
-    getattr(library, name).restype = ctypes.c_uint64
+    if hasattr(library, name): getattr(library, name).restype = ctypes.c_uint64
 def call(number): return library.call(number, ctypes.c_uint64(7))
 """
+#: The same, when the thread of the constructor has ended: which pages are touched does not
+#: depend on whether it ran before the process ends.
+JOINED = f"{CALLS}library.constructed()\n"
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Twins:
-    """Small windows, so that there are many."""
-    folder = tmp_path_factory.mktemp("pair")
-    return twins(folder, LIBRARY, cxx=True, options=PackOptions(level=3, window_size=16384))
+    return twins(tmp_path_factory.mktemp("pair"), LIBRARY, options=OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def cxx_pair(tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    return twins(tmp_path_factory.mktemp("cxx"), CXX_LIBRARY, cxx=True, options=OPTIONS)
 
 
 def test_every_function_gives_the_same(pair: Twins) -> None:
@@ -61,7 +72,11 @@ call(3); before = executable(); call({FUNCTIONS - 100}); print(executable() - be
     assert run_python(code, pair.packed).out.splitlines()[0] == "16384"
 
 
-def test_constructors_threads_and_exit_handlers_run_paged_code(pair: Twins) -> None:
+@pytest.mark.parametrize("name", ["pair", pytest.param("cxx_pair", marks=pytest.mark.cxx)])
+def test_constructors_threads_and_exit_handlers_run_paged_code(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    pair: Twins = request.getfixturevalue(name)
     code = f"{CALLS}print(library.constructed(), flush=True)"
     expected = run_python(code, pair.original)
     assert "destructor" in expected.out
@@ -69,14 +84,17 @@ def test_constructors_threads_and_exit_handlers_run_paged_code(pair: Twins) -> N
     assert run_python(code, pair.packed) == expected
 
 
-def test_exceptions_pass_through_paged_frames(pair: Twins) -> None:
+@pytest.mark.cxx
+def test_exceptions_pass_through_paged_frames(cxx_pair: Twins) -> None:
+    assert is_paged(cxx_pair, "thrown")
     code = f"{CALLS}print([library.thrown(ctypes.c_uint64(n)) for n in range(20)])"
-    expected = run_python(code, pair.original)
+    expected = run_python(code, cxx_pair.original)
     assert expected.code == 0
-    assert run_python(code, pair.packed) == expected
+    assert run_python(code, cxx_pair.packed) == expected
 
 
-def test_many_threads_throw_at_once(pair: Twins) -> None:
+@pytest.mark.cxx
+def test_many_threads_throw_at_once(cxx_pair: Twins) -> None:
     code = f"""{CALLS}
 import threading
 results = []; gate = threading.Barrier(24)
@@ -86,10 +104,10 @@ for t in threads: t.start()
 for t in threads: t.join()
 print(results)
 """
-    expected = run_python(code, pair.original)
+    expected = run_python(code, cxx_pair.original)
     assert expected.code == 0
     for _ in range(5):
-        assert run_python(code, pair.packed) == expected
+        assert run_python(code, cxx_pair.packed) == expected
 
 
 def test_the_file_may_go_and_the_folder_change(pair: Twins, tmp_path: Path) -> None:
@@ -169,7 +187,7 @@ def test_a_recording_names_the_pages_that_were_touched(pair: Twins, tmp_path: Pa
 
 def test_a_recording_places_pages_together(pair: Twins, tmp_path: Path) -> None:
     numbers = random.Random(2).sample(range(FUNCTIONS), 20)
-    code = f"{CALLS}print([call(n) for n in {numbers}])"
+    code = f"{JOINED}print([call(n) for n in {numbers}])"
     expected = run_python(code, pair.original)
 
     def recorded(library: Path, name: str) -> list[int]:
@@ -188,18 +206,52 @@ def test_a_recording_places_pages_together(pair: Twins, tmp_path: Path) -> None:
     assert sorted(recorded(hot.packed, "hot.trace")) == sorted(pages)
 
 
+def test_touched_pages_that_are_mapped_take_no_faults(pair: Twins, tmp_path: Path) -> None:
+    numbers = random.Random(3).sample(range(FUNCTIONS), 20)
+    code = f"{JOINED}print([call(n) for n in {numbers}])"
+    expected = run_python(code, pair.original)
+    trace, timings = tmp_path / "trace", tmp_path / "timings"
+    assert run_python(code, pair.packed, {"LAYERPACK_TRACE": str(trace)}) == expected
+    pages = dict.fromkeys(int(line.split()[1]) for line in trace.read_text().splitlines())
+    options = PackOptions(level=3, hot=tuple(pages), mapped=True)
+    mapped = pack_twin(pair.original, tmp_path / "mapped", options).packed
+
+    def windows(more: str = "") -> int:
+        timings.unlink(missing_ok=True)
+        done = run_python(code + more, mapped, {"LAYERPACK_TIMINGS": str(timings)})
+        assert done == run_python(code + more, pair.original)
+        return sum(not line.startswith("-") for line in timings.read_text().splitlines())
+
+    assert windows() == 0
+    assert windows("; print(library.call_all(5))") > 0
+
+
+def test_windows_are_timed(pair: Twins, tmp_path: Path) -> None:
+    code = f"{CALLS}print(call(10), call({FUNCTIONS - 10}))"
+    path = tmp_path / "timings"
+    expected = run_python(code, pair.original)
+    assert run_python(code, pair.packed, {"LAYERPACK_TIMINGS": str(path)}) == expected
+    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    digest = hashlib.sha256(pair.original.read_bytes()).hexdigest()
+    windows = [tuple(map(int, line[1:])) for line in lines if line[0] == digest]
+    assert len({window for window, *_ in windows}) == len(windows) >= 2
+    for _, raw, size, runs, whole, decoding in windows:
+        assert raw % 4096 == 0 and 0 < size < raw
+        assert runs >= 1
+        assert 0 < decoding < whole
+    # The searches of what is loaded, in nanoseconds.
+    others = [line for line in lines if line[0] != digest]
+    assert others and all(line[0] == "-" and int(line[1]) > 0 for line in others)
+
+
 def test_children_record_too(pair: Twins, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     code = f"{CALLS}import os\npid = os.fork()\nif pid == 0: call(300); os._exit(0)\n"
     code += "os.chdir('/'); os.waitpid(pid, 0); call(300)"
     for _ in range(2):
-        env = {**os.environ, "LD_LIBRARY_PATH": str(pair.packed.parent)}
-        subprocess.run(
-            [sys.executable, "-c", code, pair.packed],
-            cwd=tmp_path,
-            env={**env, "LAYERPACK_TRACE": "trace"},
-            check=True,
-        )
+        # The name is relative to the folder that the process starts in.
+        done = run_python(code, pair.packed, {"LAYERPACK_TRACE": "trace"}, folder=tmp_path)
+        assert (done.code, done.err) == (0, "")
     pages = [int(line.split()[1]) for line in trace.read_text().splitlines()]
     # Each of the two runs has the pages of function 300 twice: by the child, and by the parent.
     assert max(pages.count(page) for page in pages) == 4

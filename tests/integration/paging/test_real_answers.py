@@ -18,6 +18,8 @@ from benchmarks.stacks.results import MARK
 from benchmarks.stacks.table import STACKS
 from tests.support.packed_trees import PYTHON, Packed, install, packed_twin
 
+pytestmark = pytest.mark.recipe
+
 ROOT = Path(__file__).parents[3]
 #: How many checks there are at least, and how many of them are exceptions; then arguments.
 CHECKS: dict[str, tuple[int | str, ...]] = {

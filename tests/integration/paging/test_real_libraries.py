@@ -15,6 +15,8 @@ from layerpack.elf.rebuild import verify
 from tests.support.real_wheels import download
 from tests.unit.elf.pageable import complaints
 
+pytestmark = pytest.mark.recipe
+
 WHEELS = {
     "x86_64": (
         *("mxnet==1.9.1", "numpy==1.26.4", "scipy==1.14.1", "spacy==3.8.2"),

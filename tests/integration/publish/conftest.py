@@ -173,13 +173,11 @@ class Publisher:
                 process.wait(60)
             else:
                 assert process.stderr is not None
-                assert "ending what is being done now" in process.stderr.readline()
+                assert "finishing the requests under way" in process.stderr.readline()
             held.wait.set()
             output, errors = process.communicate(timeout=60)
         finally:
             held.wait.set()
-            process.kill()
-            process.wait()
         return Ended(code=process.returncode, output=output, errors=errors)
 
     def publish(self, *options: str, regions: tuple[str, ...] = (REGION,)) -> Ended:

@@ -14,6 +14,8 @@ from tests.support.aws import ACCOUNT, FakeAws
 from tests.support.command import layerpack
 from tests.support.index import served_alone
 
+pytestmark = pytest.mark.exhaustive
+
 BUCKET = f"layerpack-{ACCOUNT}-{REGION}"
 SIZE = 60_000_000
 
@@ -116,7 +118,7 @@ def test_a_bucket_is_given_with_the_region_in_its_name(publisher: Publisher, aws
     ("given", "message", "hint"),
     [
         ("", f"none is called {BUCKET}", f"aws s3 mb s3://{BUCKET} --region {REGION}"),
-        ("nowhere-to-be-found", "there is no bucket nowhere-to-be-found", "aws s3 mb"),
+        ("nowhere-to-be-found", "bucket nowhere-to-be-found does not exist", "aws s3 mb"),
         ("in-america", "the bucket in-america is in us-east-1", "{region} in its name"),
     ],
 )

@@ -151,6 +151,7 @@ def test_throttling_is_waited_for(publisher: Publisher, aws: FakeAws) -> None:
     assert aws.count("POST", PUBLISHED) == 5
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("after", [True, False])
 def test_an_answer_that_never_comes_does_not_publish_twice(
     publisher: Publisher, aws: FakeAws, after: bool
@@ -177,7 +178,7 @@ def test_other_bytes_than_were_sent_are_told(publisher: Publisher, aws: FakeAws)
     aws.add("POST", r"/layers/small-alpha/versions", change=change)
     ended = publisher.publish()
     assert ended.code == 8
-    assert "does not hold what was sent" in ended.errors
+    assert "differs from the zip that was sent" in ended.errors
     assert "small-alpha" not in publisher.receipt[REGION]["layers"]
 
 
@@ -236,6 +237,7 @@ def test_a_region_that_is_not_enabled_is_its_own_affair(publisher: Publisher, aw
     assert len(aws.layers()) == 3
 
 
+@pytest.mark.exhaustive
 def test_a_version_that_shows_late_is_waited_for(publisher: Publisher, aws: FakeAws) -> None:
     aws.add("POST", r"/layers/small-alpha/versions", hang_up=True, after=True)
 

@@ -12,6 +12,8 @@ import pytest
 from tests.integration.publish.conftest import REGION, Publisher
 from tests.support.aws import ROLE, FakeAws
 
+pytestmark = pytest.mark.exhaustive
+
 ORGANIZATION = "o-a1b2c3d4e5"
 
 

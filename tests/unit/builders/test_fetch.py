@@ -10,6 +10,7 @@ from packaging.utils import parse_wheel_filename
 from layerpack.builders.api import BuildContext, WheelFile
 from layerpack.builders.fetch import (
     NoWheelError,
+    _note_key,
     cached_wheel,
     download_error,
     remember,
@@ -104,6 +105,74 @@ def test_a_damaged_wheel_is_dropped(tmp_path: Path, cache: Cache) -> None:
     wheel.path.write_bytes(wheel.path.read_bytes()[:-1])
     assert cached_wheel(pin, context) is None
     assert not wheel.path.exists()
+
+
+def forged(pin: Locked, context: BuildContext, **changed: str) -> WheelFile | None:
+    """What the cache gives for a pin whose note was changed."""
+    key = _note_key(pin, context)
+    note = context.cache.read_note("choices", *key)
+    assert isinstance(note, dict)
+    context.cache.write_note({**note, **changed}, "choices", *key)
+    return cached_wheel(pin, context)
+
+
+def test_a_wheel_that_the_lock_does_not_have_is_not_taken_from_the_cache(
+    tmp_path: Path, cache: Cache
+) -> None:
+    context = BuildContext(profile=PROFILE, cache=cache)
+    pin, wheel = kept(tmp_path, context)
+    other = make_wheel(tmp_path / "other", "alpha", files={"alpha/__init__.py": "evil"})
+    digest = sha256(other)
+    store_wheel(cache, other, digest)
+    assert forged(pin, context, sha256=digest) is None
+    assert forged(pin, context, sha256=digest, origin_sha256=digest) is None
+    assert forged(pin, context, origin_sha256=wheel.sha256) is None
+    assert forged(pin, context, kind="source") is None
+    assert forged(pin, context, sha256=wheel.sha256, kind="wheel") == wheel
+
+
+def test_a_built_wheel_is_held_against_its_sources_hash_in_the_lock(
+    tmp_path: Path, cache: Cache
+) -> None:
+    context = BuildContext(profile=PROFILE, cache=cache, from_source=["alpha"])
+    file = make_wheel(tmp_path, "alpha")
+    digest = sha256(file)
+    pin = Locked(name="alpha", version="1.0", hashes=("a" * 64, "b" * 64))
+    wheel = WheelFile(
+        name="alpha",
+        version="1.0",
+        path=store_wheel(cache, file, digest),
+        sha256=digest,
+        kind="source",
+        origin_sha256="b" * 64,
+    )
+    remember(pin, wheel, context)
+    assert cached_wheel(pin, context) == wheel
+    assert forged(pin, context, origin_sha256="c" * 64) is None
+    assert forged(pin, context, origin_sha256="") is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"file": "../../alpha-1.0-py3-none-any.whl"},
+        {"file": "/alpha-1.0-py3-none-any.whl"},
+        {"file": ".."},
+        {"file": "beta-1.0-py3-none-any.whl"},
+        {"file": "alpha-1.1-py3-none-any.whl"},
+        {"more": "than there is"},
+    ],
+    ids=str,
+)
+def test_a_note_that_names_another_file_is_not_followed(
+    tmp_path: Path, cache: Cache, changed: dict[str, str]
+) -> None:
+    context = BuildContext(profile=PROFILE, cache=cache)
+    pin, wheel = kept(tmp_path, context)
+    (cache.root / wheel.path.name).write_bytes(wheel.path.read_bytes())
+    for name in ("beta-1.0-py3-none-any.whl", "alpha-1.1-py3-none-any.whl"):
+        (wheel.path.parent / name).write_bytes(wheel.path.read_bytes())
+    assert forged(pin, context, **changed) is None
 
 
 def test_a_damaged_wheel_is_replaced_by_a_sound_one(tmp_path: Path, cache: Cache) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from layerpack.builders.unpack import payload_of, unpack
 from layerpack.cache import Cache
 from layerpack.errors import ResolveError
 from layerpack.payload import Payload
+from layerpack.units import key_of
 from tests.support.wheels import make_wheel, sha256, symlink_member
 
 
@@ -33,10 +37,35 @@ def wheel_file(path: Path) -> WheelFile:
 
 
 def plain(wheels: Sequence[WheelFile], cache: Cache) -> Payload:
-    """The payload of wheels that do not collide."""
-    payload, collisions = payload_of(wheels, cache, "python3.12")
-    assert collisions == ()
-    return payload
+    """The payload of wheels of which there is nothing to report."""
+    laid = payload_of(wheels, cache, "python3.12")
+    assert laid.warnings == laid.notes == ()
+    return laid.payload
+
+
+def pip_installs(path: Path, target: Path) -> set[str]:
+    """What pip makes of a wheel: the paths below the folder `target`."""
+    options = ("--quiet", "--no-deps", "--no-index", "--no-compile", "--target", str(target))
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(path)], check=True)
+    return {one.relative_to(target).as_posix() for one in target.rglob("*") if one.is_file()}
+
+
+def _rewrite(path: Path, members: Mapping[str, str | None]) -> None:
+    """Give members of a wheel other content, or leave them out."""
+    with zipfile.ZipFile(path) as archive:
+        content = {info: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for info, data in content.items():
+            text = members.get(info.filename, data)
+            if text is not None:
+                archive.writestr(info, text)
+
+
+def _change_record(path: Path, change: Callable[[str], str]) -> None:
+    with zipfile.ZipFile(path) as archive:
+        name = next(one for one in archive.namelist() if one.endswith("/RECORD"))
+        text = archive.read(name).decode()
+    _rewrite(path, {name: change(text)})
 
 
 def refusal(path: Path, cache: Cache) -> str:
@@ -77,18 +106,7 @@ def test_a_wheel_is_laid_out_as_pip_does(tmp_path: Path, cache: Cache) -> None:
     assert files["python/bin/alpha-run"].source.read_text().startswith("#!/var/lang/bin/python3")
     # pip lays out the same files, save its own notes and a header's folder.
     target = tmp_path / "pip"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
-            *("--no-compile", "--target", str(target), str(path)),
-        ],
-        check=True,
-    )
-    theirs = {
-        f"python/{one.relative_to(target).as_posix()}"
-        for one in target.rglob("*")
-        if one.is_file() and ".dist-info/" not in one.as_posix()
-    }
+    theirs = {f"python/{one}" for one in pip_installs(path, target) if ".dist-info/" not in one}
     assert {name for name in theirs if "include" not in name} == {
         name for name in own if "include" not in name
     }
@@ -129,7 +147,64 @@ def test_an_executable_member_keeps_its_mode(tmp_path: Path, cache: Cache) -> No
 def test_the_second_time_nothing_is_unpacked(tmp_path: Path, cache: Cache) -> None:
     wheel = wheel_file(make_wheel(tmp_path, "alpha"))
     first = unpack(wheel, cache)
-    wheel.path.unlink()
+    before = first.files.stat().st_ino
+    assert unpack(wheel, cache) == first
+    assert first.files.stat().st_ino == before
+
+
+def changed(home: Path, index: list[list[Any]]) -> None:
+    """Give an unpacked wheel another note, as whoever changes its files could."""
+    value = json.loads((home / "index.json").read_text())
+    value |= {"files": index, "key": key_of(index, value["unlisted"])}
+    (home / "index.json").write_text(json.dumps(value))
+
+
+FORGED = {
+    "content": ("alpha/__init__.py", "0"),
+    "one more": ("sitecustomize.py", "0"),
+    "a path that leads out": ("../../out.py", "0"),
+    "an absolute path": ("/tmp/layerpack-out.py", "0"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_tree_with_a_note_to_match_is_held_against_the_wheel(
+    tmp_path: Path, cache: Cache, name: str
+) -> None:
+    wheel = wheel_file(
+        make_wheel(
+            tmp_path / "w",
+            "alpha",
+            files={
+                "alpha/__init__.py": "1",
+                "alpha-1.0.data/scripts/run": "#!python\n",
+                "alpha-1.0.data/data/share/x": "x",
+                "alpha-1.0.data/headers/a.h": "h",
+                "alpha-1.0.dist-info/entry_points.txt": "[console_scripts]\nmade = alpha:f\n",
+            },
+        )
+    )
+    first = unpack(wheel, cache)
+    home = first.files.parent
+    before = home.stat().st_ino
+    assert unpack(wheel, cache) == first
+    assert home.stat().st_ino == before
+    path, text = FORGED[name]
+    target = first.files / path
+    if not path.startswith("/"):
+        target.write_text(text)
+    digest = sha256(target) if target.exists() else "0" * 64
+    index = [list(one) for one in first.index if one[0] != path]
+    changed(home, [*index, [path, len(text), 0o644, digest]])
+    assert unpack(wheel, cache) == first
+    assert (first.files / "alpha/__init__.py").read_text() == "1"
+
+
+def test_one_that_is_gone_with_its_note_is_unpacked_again(tmp_path: Path, cache: Cache) -> None:
+    wheel = wheel_file(make_wheel(tmp_path / "w", "alpha", files={"a.py": "1", "b.py": "2"}))
+    first = unpack(wheel, cache)
+    (first.files / "b.py").unlink()
+    changed(first.files.parent, [list(one) for one in first.index if one[0] != "b.py"])
     assert unpack(wheel, cache) == first
 
 
@@ -158,42 +233,6 @@ def test_a_pth_file_moves_all_to_where_lambda_runs_it(tmp_path: Path, cache: Cac
 def test_a_pth_file_in_a_package_moves_nothing(tmp_path: Path, cache: Cache) -> None:
     payload = two(tmp_path, cache, {"beta/model.pth": "weights"})
     assert payload.site == "python"
-
-
-def test_two_distributions_with_one_different_file_are_refused(
-    tmp_path: Path, cache: Cache
-) -> None:
-    with pytest.raises(ResolveError) as caught:
-        two(tmp_path, cache, {"alpha/__init__.py": "VERSION = 'other'\n"})
-    assert str(caught.value) == (
-        "alpha and beta both bring alpha/__init__.py, with different content\n"
-        "They cannot be installed together; leave one of them out."
-    )
-
-
-@pytest.mark.parametrize("path", ["tests/__init__.py", "docs/conf.py", "README.md", "LICENSE"])
-def test_what_only_a_project_was_to_have_at_its_top_is_told_and_the_first_stays(
-    tmp_path: Path, cache: Cache, path: str
-) -> None:
-    wheels = [
-        wheel_file(make_wheel(tmp_path, name, files={f"{name}.py": "", path: name}))
-        for name in ("alpha", "beta")
-    ]
-    payload, collisions = payload_of(wheels, cache, "python3.12")
-    assert collisions == (f"alpha and beta both bring {path}: the first one's stays",)
-    entry = payload[f"python/{path}"]
-    assert (entry.distribution, entry.source.read_text()) == ("alpha", "alpha")
-    assert "python/beta.py" in payload
-
-
-@pytest.mark.parametrize("path", ["alpha/tests/x.py", "alpha/README.md", "setup.py", "readme.py"])
-def test_what_a_distribution_needs_must_not_differ(tmp_path: Path, cache: Cache, path: str) -> None:
-    wheels = [
-        wheel_file(make_wheel(tmp_path, name, files={f"{name}.py": "", path: name}))
-        for name in ("alpha", "beta")
-    ]
-    with pytest.raises(ResolveError, match=f"alpha and beta both bring {path}, with different"):
-        payload_of(wheels, cache, "python3.12")
 
 
 def test_two_distributions_with_one_equal_file_are_not(tmp_path: Path, cache: Cache) -> None:
@@ -265,6 +304,37 @@ def test_a_member_with_another_checksum_is_damaged(tmp_path: Path, cache: Cache)
     assert f"{path.name} is damaged: " in refusal(path, cache)
 
 
+def _encrypt(path: Path) -> None:
+    """Set the flag of encryption (APPNOTE.TXT 4.4.4) of a wheel's first member."""
+    data = bytearray(path.read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+
+
+def _break_lzma(path: Path) -> None:
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("alpha/more.py", "x = 1\n" * 5000)
+        offset = archive.getinfo("alpha/more.py").header_offset
+    data = bytearray(path.read_bytes())
+    # After the header and name: LZMA's version, the length of its properties, and these.
+    data[offset + 30 + len("alpha/more.py") + 4] = 0xFF
+    path.write_bytes(data)
+
+
+def _long_field(path: Path) -> None:
+    _change_record(path, lambda text: f"{'a' * 200_000},,\n{text}")
+
+
+@pytest.mark.parametrize("damage", [_encrypt, _break_lzma, _long_field])
+def test_each_kind_of_malformed_member_is_damage(
+    tmp_path: Path, cache: Cache, damage: Callable[[Path], None]
+) -> None:
+    path = make_wheel(tmp_path, "alpha")
+    damage(path)
+    assert path.name in refusal(path, cache)
+
+
 def test_a_wheel_without_metadata_is_damaged(tmp_path: Path, cache: Cache) -> None:
     path = tmp_path / "alpha-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
@@ -272,15 +342,83 @@ def test_a_wheel_without_metadata_is_damaged(tmp_path: Path, cache: Cache) -> No
     assert f"{path.name} is damaged: " in refusal(path, cache)
 
 
-def test_files_that_record_does_not_list_are_damage(tmp_path: Path, cache: Cache) -> None:
+def test_members_that_record_lacks_are_installed_as_pip_does(tmp_path: Path, cache: Cache) -> None:
     path = make_wheel(tmp_path, "alpha")
     with zipfile.ZipFile(path, "a") as archive:
         for number in range(3):
-            archive.writestr(f"alpha/smuggled{number}.py", "")
-    assert refusal(path, cache).startswith(
-        "alpha-1.0-py3-none-any.whl is damaged: alpha/smuggled0.py is not mentioned in RECORD "
-        "(and 2 more)\n"
-    )
+            archive.writestr(f"alpha/extra{number}.py", "")
+    extra = {f"alpha/extra{number}.py" for number in range(3)}
+    laid = payload_of([wheel_file(path)], cache, "python3.12")
+    assert extra <= {laid.payload.in_site(entry.path) for entry in laid.payload}
+    assert extra <= pip_installs(path, tmp_path / "pip")
+    (note,) = laid.notes
+    assert all(word in note for word in (path.name, "RECORD", "3 ", "alpha/extra0.py"))
+    # The cache says so again.
+    assert payload_of([wheel_file(path)], cache, "python3.12").notes == laid.notes
+
+
+def test_files_that_record_lists_may_be_missing(tmp_path: Path, cache: Cache) -> None:
+    path = make_wheel(tmp_path, "alpha")
+    _change_record(path, lambda text: f"alpha/gone.py,sha256=abc,3\n/alpha/odd.py\n{text}")
+    payload = plain([wheel_file(path)], cache)
+    assert "python/alpha/__init__.py" in payload
+    assert "alpha/__init__.py" in pip_installs(path, tmp_path / "pip")
+
+
+@pytest.mark.parametrize("member", ["alpha/code.py", "alpha-1.0.data/scripts/run"])
+def test_a_member_with_another_hash_than_record_lists_is_damaged(
+    tmp_path: Path, cache: Cache, member: str
+) -> None:
+    path = make_wheel(tmp_path, "alpha", files={member: "#!python\nprint(1)\n"})
+    digest = "sha256=" + "A" * 43
+    _change_record(path, lambda text: re.sub(f"({member}),sha256=[^,]*", rf"\1,{digest}", text))
+    text = refusal(path, cache)
+    assert path.name in text
+    assert member in text
+
+
+def test_a_wheel_without_record_is_damaged(tmp_path: Path, cache: Cache) -> None:
+    path = make_wheel(tmp_path, "alpha")
+    _rewrite(path, {"alpha-1.0.dist-info/RECORD": None})
+    assert "RECORD" in refusal(path, cache)
+
+
+@pytest.mark.parametrize("text", ["[console_scripts]\nalpha = alpha\n", "no section\n"])
+def test_malformed_entry_points_are_damage(tmp_path: Path, cache: Cache, text: str) -> None:
+    files = {"alpha.py": "", "alpha-1.0.dist-info/entry_points.txt": text}
+    path = make_wheel(tmp_path, "alpha", files=files)
+    assert "entry_points.txt" in refusal(path, cache)
+
+
+def test_scripts_are_executable_whatever_their_mode_in_the_wheel(
+    tmp_path: Path, cache: Cache
+) -> None:
+    files = {
+        f"alpha-1.0.data/scripts/{name}": f"#!{interpreter}\n"
+        for name, interpreter in (("run", "python"), ("run.sh", "/bin/sh"))
+    }
+    path = make_wheel(tmp_path, "alpha", files={"alpha.py": "", **files})
+    payload = plain([wheel_file(path)], cache)
+    assert [payload[f"python/bin/{name}"].mode for name in ("run", "run.sh")] == [0o755] * 2
+
+
+def test_entry_points_replace_scripts_of_their_names(tmp_path: Path, cache: Cache) -> None:
+    files = {
+        "alpha.py": "def main(): ...\n",
+        "alpha-1.0.dist-info/entry_points.txt": "[console_scripts]\nalpha = alpha:main\n",
+        "alpha-1.0.data/scripts/alpha": "#!python\n# an older tool's wrapper\n",
+    }
+    path = make_wheel(tmp_path, "alpha", files=files)
+    payload = plain([wheel_file(path)], cache)
+    assert "older" not in payload["python/bin/alpha"].source.read_text()
+    assert "bin/alpha" in pip_installs(path, tmp_path / "pip")
+    assert "older" not in (tmp_path / "pip/bin/alpha").read_text()
+
+
+def test_any_folder_that_ends_in_data_holds_data(tmp_path: Path, cache: Cache) -> None:
+    path = make_wheel(tmp_path, "alpha", files={"Alpha-1.0.0.data/purelib/alpha.py": "x = 1\n"})
+    assert "python/alpha.py" in plain([wheel_file(path)], cache)
+    assert "alpha.py" in pip_installs(path, tmp_path / "pip")
 
 
 def test_a_compressed_member_that_is_damaged_is_told(tmp_path: Path, cache: Cache) -> None:

@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from tests.support.compilers import compile_source
+
 #: Templates, virtual functions, typeinfo, static locals of inline functions, thread-local and
 #: weak symbols, an IFUNC, function pointers: `answer()` uses them all. `visible` is another
 #: library's business.
@@ -67,17 +69,13 @@ extern "C" int answer() {
 
 def cpp_library(path: Path, *options: str, names: int = 90, source: str = SOURCE) -> Path:
     """Compile `source` to a library, with so many instantiations of a template."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Long names, as templates have, weigh more than many, and compile faster.
     source = re.sub("Shape|Square", lambda match: match[0] + "OfAnyKind" * 20, source)
     text = source.replace("all<60>", f"all<{names}>")
     # The highest instantiation calls all others, one below the other.
     depth = f"-ftemplate-depth={names + 9}"
     command = ["g++", "-std=c++17", "-shared", "-fPIC", "-O0", "-w", depth]
-    subprocess.run(
-        [*command, *options, "-o", str(path), "-x", "c++", "-"], input=text, text=True, check=True
-    )
-    return path
+    return compile_source(path, command, text, *options, language="c++")
 
 
 def dynamic_names(path: Path) -> set[str]:

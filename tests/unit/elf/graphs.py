@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from layerpack.elf.code import Code
+from tests.support.compilers import Language, compile_source, compiler_for
 from tests.support.symbols import Symbol, symbols
-
-COMPILERS = {
-    ("x86_64", "c"): "gcc",
-    ("x86_64", "c++"): "g++",
-    ("aarch64", "c"): "aarch64-linux-gnu-gcc",
-    ("aarch64", "c++"): "aarch64-linux-gnu-g++",
-}
-MACHINES = ("x86_64", "aarch64")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,17 +40,15 @@ class Graph:
 
 
 def library(
-    path: Path, source: str, *options: str, machine: str = "x86_64", language: str = "c"
+    path: Path, source: str, *options: str, machine: str = "x86_64", language: Language = "c"
 ) -> Path:
-    """Compile `source` to the library `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    command = [COMPILERS[machine, language], "-shared", "-fPIC", "-o", str(path), "-x", language]
-    subprocess.run([*command, "-", *options], input=source, text=True, check=True)
-    return path
+    """Compile `source` to the library `path`, for one of the `MACHINES` of the compilers."""
+    command = [*compiler_for(machine, language), "-shared", "-fPIC"]
+    return compile_source(path, command, source, *options, language=language)
 
 
 def graph(
-    path: Path, source: str, *options: str, machine: str = "x86_64", language: str = "c"
+    path: Path, source: str, *options: str, machine: str = "x86_64", language: Language = "c"
 ) -> Graph:
     """The graph of a library that is compiled from `source`."""
     made = library(path, source, *options, machine=machine, language=language)

@@ -7,6 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from tests.support.compilers import GCC, compile_source
+
 #: A constructor, a thread-local variable, data with relocations and zeroed memory: all that a
 #: loader does must work for `answer()` to be 42.
 SOURCE = """
@@ -27,14 +29,7 @@ int answer(void) {
 
 def debug_library(path: Path, *options: str, source: str = SOURCE) -> Path:
     """Compile `source` to a library with symbols and debug information."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-g3", "-O1", *options, "-o", str(path), "-x", "c", "-"],
-        input=source,
-        text=True,
-        check=True,
-    )
-    return path
+    return compile_source(path, [GCC, "-shared", "-fPIC", "-g3", "-O1"], source, *options)
 
 
 def patchelf(path: Path, *options: str) -> Path:

@@ -24,7 +24,7 @@ FUNC, OBJECT, TLS, IFUNC = 2, 1, 6, 10
 GLOBAL, WEAK, UNIQUE = 1, 2, 10
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[pytest.param("c++", marks=pytest.mark.cxx)])
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cpp_library(tmp_path_factory.mktemp("library") / "lib.so")
 

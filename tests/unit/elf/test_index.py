@@ -38,6 +38,10 @@ INDEX = form.Index(
         form.Window(runs=(form.Run(page=5, pages=1),), offset=900, size=99, checksum=2),
     ),
 )
+BLOCKS = (
+    form.Block(vaddr=0x20000, pages=256, flags=4, offset=1000, size=50),
+    form.Block(vaddr=0x120000, pages=3, flags=5, offset=1050, size=7),
+)
 
 
 def test_it_comes_back_as_it_was() -> None:
@@ -57,6 +61,8 @@ def test_it_comes_back_as_it_was() -> None:
         windows=(),
     )
     assert form.read_index(form.write_index(empty)) == empty
+    full = replace(INDEX, blocks=BLOCKS, starter=0x300000, drops=b"gone")
+    assert form.read_index(form.write_index(full)) == full
 
 
 @pytest.mark.parametrize("size", [4, 32, 36, 1000])
@@ -74,11 +80,12 @@ def test_what_was_left_out_comes_back(size: int) -> None:
 
 def test_its_layout_is_what_the_pager_reads() -> None:
     """Against the fields of pager/format.h, written down here once more."""
-    sizes = [form.HEADER.size, form.RANGE.size, form.WINDOW.size, form.RUN.size]
-    assert sizes == [128, 24, 24, 8]
-    data = form.write_index(INDEX, frames=0x456000)
+    sizes = [form.HEADER.size, form.RANGE.size, form.WINDOW.size, form.RUN.size, form.BLOCK.size]
+    assert sizes == [144, 24, 24, 8, 32]
+    index = replace(INDEX, blocks=BLOCKS, starter=0x300000)
+    data = form.write_index(index, frames=0x456000)
     assert data[:8] == b"LAYERPAK"
-    assert struct.unpack_from("<I", data, 8) == (2,)
+    assert struct.unpack_from("<I", data, 8) == (3,)
     assert struct.unpack_from("<Q", data, 16) == (len(data),)
     assert data[24:56] == bytes(range(32))
     assert struct.unpack_from("<QQ", data, 56) == (0x456000, 999)
@@ -94,6 +101,12 @@ def test_its_layout_is_what_the_pager_reads() -> None:
     assert struct.unpack_from("<7I", data, pages) == (1, 0, 0, 1, 1, 2, 0)
     assert struct.unpack_from("<QIIII", data, windows + 24) == (500, 400, 3 * 4096, 2, 1)
     assert struct.unpack_from("<10I", data, runs) == (1, 2, 6, 1, 0, 1, 3, 2, 5, 1)
+    blocks, count, zero, starter = struct.unpack_from("<IIIQ", data, 124)
+    assert (blocks % 8, count, zero, starter) == (0, 2, 0, 0x300000)
+    assert struct.unpack_from("<QQIIIIQQIIII", data, blocks) == (
+        *(0x20000, 1000, 50, 256, 4, 0),
+        *(0x120000, 1050, 7, 3, 5, 0),
+    )
     assert data[name:].partition(b"\0")[0] == "libnäme.so.1".encode()
 
 
@@ -120,5 +133,5 @@ def test_every_damaged_byte_is_seen() -> None:
 
 def test_another_version_is_named() -> None:
     data = form.write_index(INDEX)
-    with pytest.raises(elf.ElfError, match="version 3, not 2"):
-        form.read_index(data[:8] + b"\x03\0\0\0" + data[12:])
+    with pytest.raises(elf.ElfError, match="version 4, not 3"):
+        form.read_index(data[:8] + b"\x04\0\0\0" + data[12:])

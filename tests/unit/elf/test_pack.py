@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from layerpack import elf
+from layerpack.elf.hot import mapped
 from layerpack.elf.index import PAGE
 from layerpack.elf.rebuild import verify
 from tests.support.code import compiled, many_functions
@@ -202,9 +203,9 @@ def test_hot_pages_lie_together_in_front(library: Path) -> None:
     index = index_of(result)
     assert index.ranges == ranges
     first, second = index.windows[:2]
-    # The fourth hot page ends the first window; a run does not cross from code to unwinding.
-    assert [(run.page, run.pages) for run in first.runs] == [(3, 3), (code, 1)]
-    assert [(run.page, run.pages) for run in second.runs] == [(code - 1, 1)]
+    # By address. The fourth ends the first window; a run does not cross from code to unwinding.
+    assert [(run.page, run.pages) for run in first.runs] == [(3, 3), (code - 1, 1)]
+    assert [(run.page, run.pages) for run in second.runs] == [(code, 1)]
     assert (first.offset, second.offset) == (0, first.size)
     cold = index.windows[2:]
     assert cold[0].runs[0].page == 0
@@ -213,6 +214,43 @@ def test_hot_pages_lie_together_in_front(library: Path) -> None:
         p for w in index.windows for run in w.runs for p in range(run.page, run.page + run.pages)
     ]
     assert sorted(pages) == list(range(record.pages))
+
+
+def test_a_page_between_two_hot_ones_goes_with_them(library: Path) -> None:
+    options = elf.PackOptions(level=3, window_size=8 * PAGE, hot=(7, 3, 5))
+    result, record = packed(library, options)
+    assert record.hot_pages == 3
+    runs = index_of(result).windows[0].runs
+    assert [(run.page, run.pages) for run in runs] == [(3, 5)]
+
+
+def test_hot_pages_that_are_mapped_are_in_no_range(library: Path) -> None:
+    ranges = elf.pageable_ranges(library)
+    code = ranges[0].pages
+    hot = (5, code + 1, 3, code - 1)
+    result, record = packed(library, elf.PackOptions(level=3, hot=hot, mapped=True))
+    assert verify(library, result) is None
+    # 3 to 5, the last one of the code, and one of those that unwind it.
+    assert record.pages == sum(one.pages for one in ranges) - 5
+    absent = {page for one in index_of(result).ranges for page in range(one.vaddr, one.end, PAGE)}
+    every = [page for one in ranges for page in range(one.vaddr, one.end, PAGE)]
+    gone = [number for number, page in enumerate(every) if page not in absent]
+    assert gone == [3, 4, 5, code - 1, code + 1]
+
+
+def test_hot_pages_beyond_what_segments_suffice_for_are_compressed() -> None:
+    ranges = (elf.Range(vaddr=0x1000, pages=9000, flags=5),)
+    hot = (*range(8990, 8980, -1), *range(0, 8000, 10))
+    left, other = mapped(ranges, hot)
+    # The first page is one of those that are gone.
+    assert len(left) == 256
+    # The longest runs first.
+    assert left[-1].vaddr == 0x1000 + 8991 * PAGE
+    assert len(other) == 800 - 255
+    assert sum(one.pages for one in left) == 9000 - 10 - 255
+    # The same pages, by their numbers in what is left.
+    places = [one.vaddr + n * PAGE for one in left for n in range(one.pages)]
+    assert all((places[number] // PAGE - 1) % 10 == 0 for number in other)
 
 
 def test_page_numbers_do_not_depend_on_options(library: Path) -> None:

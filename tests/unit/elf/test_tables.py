@@ -30,6 +30,7 @@ def _nm(path: Path) -> set[str]:
     return {line.split()[-1] for line in text.splitlines()}
 
 
+@pytest.mark.cxx
 @pytest.mark.parametrize("style", ["gnu", "sysv", "both"])
 def test_names_are_those_that_nm_tells(tmp_path: Path, style: str) -> None:
     path = cpp_library(tmp_path / "lib.so", f"-Wl,--hash-style={style}", names=9)
@@ -96,6 +97,7 @@ def test_hashes_are_those_of_the_specifications() -> None:
     assert hashing.sysv_hash(b"jdisuejdk" * 9) < 1 << 28
 
 
+@pytest.mark.cxx
 def test_the_linkers_hash_table_has_our_chains(tmp_path: Path) -> None:
     """Buckets and hashes of a table that ld wrote, from the same symbols in the same order."""
     path = cpp_library(tmp_path / "lib.so", "-Wl,--hash-style=both", names=30)

@@ -15,6 +15,8 @@ from layerpack.processor_levels import Level
 from tests.support.code import compiled
 from tests.support.dropping import apply
 
+pytestmark = pytest.mark.cxx
+
 _SOURCE = """
 #include <atomic>
 #include <cstdlib>
@@ -86,7 +88,7 @@ extern "C" __attribute__((visibility("default"))) int run(int other) {
 
 
 def _library(path: Path, source: str = _SOURCE) -> Path:
-    return compiled(path, source, "-O2", "-fvisibility=hidden", language="c++")
+    return compiled(path, source, "-O2", "-fvisibility=hidden", language="c++", machine="x86_64")
 
 
 def _runs(library: Path, isa: str) -> list[int]:

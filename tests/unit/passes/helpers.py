@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from layerpack.passes.api import Add, Edit, Keep, PassContext, Remove
+from layerpack.passes.api import Add, Edit, Keep, PassContext, Remove, Rewrite
 from layerpack.payload import FileEntry, Payload
 from tests.support.recipes import load
 
@@ -58,6 +58,11 @@ def removed(edits: Iterable[Edit]) -> set[str]:
 def kept(edits: Iterable[Edit]) -> dict[str, str]:
     """Path below site-packages -> why it stays."""
     return {_short(edit.path): edit.reason for edit in edits if isinstance(edit, Keep)}
+
+
+def rewritten(edits: Iterable[Edit]) -> dict[str, Path]:
+    """Path below site-packages -> the file with the new bytes."""
+    return {_short(edit.path): edit.source for edit in edits if isinstance(edit, Rewrite)}
 
 
 def added(edits: Iterable[Edit]) -> dict[str, FileEntry]:

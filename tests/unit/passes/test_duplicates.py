@@ -6,14 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from layerpack.passes.api import Add, Edit, Remove
+import pytest
+
+from layerpack.passes.api import Edit, Keep
 from layerpack.passes.duplicates import Duplicates
+from layerpack.passes.runner import applied
 from layerpack.payload import Payload
 from tests.support.libraries import make_library
-from tests.unit.passes.helpers import added, context_in, kept, payload_of, removed
+from tests.unit.passes.helpers import added, context_in, kept, payload_of, removed, rewritten
 
 _NAME = "libz-1234abcd.so.1"
 
@@ -38,13 +42,7 @@ def _plan(folder: Path, payload: Payload) -> list[Edit]:
 
 def _run(folder: Path, payload: Payload, edits: list[Edit], users: Mapping[str, int]) -> None:
     """Load each user from the tree with the edits applied, as on Lambda."""
-    after = payload.updated(
-        add=[edit.entry for edit in edits if isinstance(edit, Add)],
-        remove=[edit.path for edit in edits if isinstance(edit, Remove)],
-    )
-    root = folder / "opt"
-    shutil.rmtree(root, ignore_errors=True)
-    after.materialise(root)
+    root = _built(folder, payload, edits)
     for path, expected in users.items():
         code = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1], mode=2).answer())"
         run = subprocess.run(
@@ -129,23 +127,36 @@ def test_another_library_of_the_name_forbids_lib(tmp_path: Path) -> None:
     assert set(kept(edits).values()) == {"a copy, but another library has the same name"}
 
 
-def test_what_the_runtime_has_or_code_opens_stays(tmp_path: Path) -> None:
-    for name, code, why in (
-        ("libm.so.6", "", "the runtime has a library of this name"),
-        (_NAME, f"ctypes.CDLL('{_NAME}')", "code names it"),
-        (_NAME, "glob(os.path.join(here, 'beta.libs', '*.so'))", "code names beta.libs"),
-        ("libshared.so", "load('shared')", "code names it"),
-    ):
-        folder = tmp_path / name / str(len(code))
-        shared = _shared(folder, name)
-        user = _user(folder, "user.so", shared)
-        tree: dict[str, dict[str, str | bytes | Path]] = {
-            "alpha": {f"alpha.libs/{name}": shared, "alpha/user.so": user},
-            "beta": {f"beta.libs/{name}": shared, "beta/__init__.py": code},
-        }
-        edits = _plan(folder, payload_of(folder, tree))
-        assert removed(edits) == set()
-        assert f"a copy, but {why}" in kept(edits).values()
+@pytest.mark.parametrize(
+    ("name", "folder", "code", "why"),
+    [
+        ("libm-1234abcd.so.6", "alpha.libs", "ctypes.CDLL('libm-1234abcd.so.6')", "code names"),
+        (_NAME, "alpha.libs", "glob(os.path.join(here, 'beta.libs', '*.so'))", "code names"),
+        ("libshared.so", "alpha.libs", "", "code may build its name"),
+        (_NAME, "alpha", "", "code may list its folder"),
+    ],
+)
+def test_a_copy_that_code_may_open_stays(
+    tmp_path: Path, name: str, folder: str, code: str, why: str
+) -> None:
+    shared = _shared(tmp_path, name)
+    user = _user(tmp_path, "user.so", shared)
+    tree: dict[str, dict[str, str | bytes | Path]] = {
+        "alpha": {f"{folder}/{name}": shared, "alpha/user.so": user},
+        "beta": {f"beta.libs/{name}": shared, "beta/__init__.py": code},
+    }
+    edits = _plan(tmp_path, payload_of(tmp_path, tree))
+    assert removed(edits) == set()
+    assert why in kept(edits)[f"{folder}/{name}"]
+
+
+def test_a_library_that_the_runtime_has_stays(tmp_path: Path) -> None:
+    """As LD_LIBRARY_PATH has the runtime's folders before /opt/lib."""
+    shared = _shared(tmp_path, "libm.so.6")
+    tree = {name: {f"{name}.libs/libm.so.6": shared} for name in ("alpha", "beta")}
+    edits = _plan(tmp_path, payload_of(tmp_path, tree))
+    assert removed(edits) == set()
+    assert "the runtime has" in kept(edits)["alpha.libs/libm.so.6"]
 
 
 def test_a_library_that_is_only_opened_by_path_stays(tmp_path: Path) -> None:
@@ -170,15 +181,147 @@ def test_a_name_in_another_librarys_strings_counts(tmp_path: Path) -> None:
     assert set(kept(edits).values()) == {"a copy, but opener.so names it"}
 
 
-def test_among_names_of_one_folder_the_asked_for_stays(tmp_path: Path) -> None:
+def _built(folder: Path, payload: Payload, edits: list[Edit]) -> Path:
+    """The tree of the payload with the edits applied."""
+    root = folder / "opt"
+    shutil.rmtree(root, ignore_errors=True)
+    applied(payload, edits).materialise(root)
+    return root
+
+
+def _python(code: str, root: Path) -> str:
+    """What a process of its own prints."""
+    return subprocess.run(
+        [sys.executable, "-I", "-c", code, str(root / "python")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def test_other_names_of_one_folder_become_stand_ins(tmp_path: Path) -> None:
     shared = _shared(tmp_path, "libq.so.2")
     user = _user(tmp_path, "user.so", shared, rpath="$ORIGIN")
     names = ("libq.so", "libq.so.2", "libq.so.2.0.1")
     tree = {"alpha": {"alpha/user.so": user, **{f"alpha/{name}": shared for name in names}}}
     payload = payload_of(tmp_path, tree)
     edits = _plan(tmp_path, payload)
-    assert removed(edits) == {"alpha/libq.so", "alpha/libq.so.2.0.1"}
+    assert rewritten(edits).keys() == {"alpha/libq.so", "alpha/libq.so.2.0.1"}
+    assert all(file.stat().st_size < 1024 for file in rewritten(edits).values())
     _run(tmp_path, payload, edits, {"alpha/user.so": 42})
+
+
+def test_a_plugin_whose_name_is_built_at_run_time_opens(tmp_path: Path) -> None:
+    """`libX.so` is named nowhere: neither in code nor by another library."""
+    plugin = make_library(
+        tmp_path / "build" / "libfast.so.3.7",
+        source="int count; int add(void) { return ++count; }",
+        soname="libfast.so.3.7",
+    )
+    loader = "def load(name):\n    return ctypes.CDLL(HERE + '/lib' + name + '.so')\n"
+    tree: dict[str, dict[str, str | bytes | Path]] = {
+        "alpha": {
+            "alpha/__init__.py": loader,
+            "alpha/libfast.so": plugin,
+            "alpha/libfast.so.3.7": plugin,
+        }
+    }
+    payload = payload_of(tmp_path, tree)
+    root = _built(tmp_path, payload, _plan(tmp_path, payload))
+    code = (
+        "import ctypes, sys\n"
+        "add = ctypes.CDLL(sys.argv[1] + '/alpha/libfast.so').add\n"
+        "other = ctypes.CDLL(sys.argv[1] + '/alpha/libfast.so.3.7').add\n"
+        "print(add(), other(), add())"
+    )
+    # Whatever name they are opened by, both are one library with one counter.
+    assert _python(code, root) == "1 2 3"
+
+
+def test_a_stand_in_loads_its_own_neighbour(tmp_path: Path) -> None:
+    """Though another library with the same soname is loaded already."""
+    mine, other = (
+        make_library(
+            tmp_path / folder / "libq.so.1",
+            source=f"int which(void) {{ return {number}; }}",
+            soname="libq.so.1",
+        )
+        for number, folder in enumerate(("mine", "other"))
+    )
+    tree = {
+        "alpha": {"alpha/libq.so": mine, "alpha/libq.so.1": mine},
+        "beta": {"beta/libq.so.1": other},
+    }
+    payload = payload_of(tmp_path, tree)
+    root = _built(tmp_path, payload, _plan(tmp_path, payload))
+    code = (
+        "import ctypes, sys\n"
+        "print([ctypes.CDLL(sys.argv[1] + path).which() "
+        "for path in ('/beta/libq.so.1', '/alpha/libq.so')])"
+    )
+    assert _python(code, root) == "[1, 0]"
+
+
+def test_an_extension_module_is_imported_through_its_stand_in(tmp_path: Path) -> None:
+    source = """
+        #include <Python.h>
+        static struct PyModuleDef about = {PyModuleDef_HEAD_INIT, "speed", 0, -1, 0};
+        PyMODINIT_FUNC PyInit_speed(void) { return PyModule_Create(&about); }
+        """
+    built = tmp_path / "build" / "libspeed.so.1"
+    built.parent.mkdir()
+    subprocess.run(
+        [
+            *("gcc", "-shared", "-fPIC", f"-I{sysconfig.get_path('include')}", "-x", "c", "-"),
+            *("-Wl,-soname,libspeed.so.1", "-o", str(built)),
+        ],
+        input=source,
+        text=True,
+        check=True,
+    )
+    payload = payload_of(tmp_path, {"alpha": {"speed.so": built, "libspeed.so.1": built}})
+    edits = _plan(tmp_path, payload)
+    assert rewritten(edits).keys() == {"speed.so"}
+    root = _built(tmp_path, payload, edits)
+    code = "import sys; sys.path.append(sys.argv[1]); import speed; print(speed.__file__)"
+    assert _python(code, root) == str(root / "python" / "speed.so")
+
+
+def test_a_name_that_libraries_need_stays_a_copy(tmp_path: Path) -> None:
+    shared = _shared(tmp_path, "libq.so.2")
+    unnamed = make_library(
+        tmp_path / "build" / "libq.so", source="int shared(void) { return 21; }", soname="libq.so"
+    )
+    user = _user(tmp_path, "user.so", unnamed, rpath="$ORIGIN")
+    tree = {"alpha": {"alpha/user.so": user, "alpha/libq.so": shared, "alpha/libq.so.2": shared}}
+    edits = _plan(tmp_path, payload_of(tmp_path, tree))
+    assert set(kept(edits)) == {"alpha/libq.so"}
+    assert rewritten(edits) == {}
+
+
+def test_copies_whose_names_code_may_build_stay(tmp_path: Path) -> None:
+    """Only a name with a hash in it cannot be built."""
+    shared = _shared(tmp_path, "libq.so.2")
+    user = _user(tmp_path, "user.so", shared, rpath="$ORIGIN")
+    tree = {
+        "alpha": {"alpha/user.so": user, "alpha/libq.so.2": shared},
+        "beta": {"beta/user.so": user, "beta/libq.so.2": shared},
+    }
+    edits = _plan(tmp_path, payload_of(tmp_path, tree))
+    assert {edit.path for edit in edits if not isinstance(edit, Keep)} == set()
+    assert kept(edits).keys() >= {"alpha/libq.so.2", "beta/libq.so.2"}
+
+
+def test_code_that_builds_the_name_of_its_folder_keeps_it(tmp_path: Path) -> None:
+    shared = _shared(tmp_path)
+    user = _user(tmp_path, "user.so", shared, rpath="$ORIGIN/../alpha.libs")
+    code = "def preload(name):\n    return sorted(HERE.parent.joinpath(f'{name}.libs').iterdir())\n"
+    tree: dict[str, dict[str, str | bytes | Path]] = {
+        "alpha": {"alpha/user.so": user, f"alpha.libs/{_NAME}": shared, "alpha/__init__.py": code},
+        "beta": {f"beta.libs/{_NAME}": shared},
+    }
+    edits = _plan(tmp_path, payload_of(tmp_path, tree))
+    assert removed(edits) == set()
 
 
 def test_a_stack_without_copies_is_left(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from layerpack.limits import this_machine
+from layerpack.passes import mxnet_wrappers as wrappers
 from layerpack.passes.api import Edit, PassContext
 from layerpack.passes.compile import Compile
 from layerpack.passes.mxnet_registers import takes_made
@@ -375,3 +376,14 @@ def test_without_bytecode_the_limit_alone_counts(
     assert set(added(exact.planned())) == _WRAPPERS
     short = replace(case, context=replace(case.context, room=size + 2**20 - 1))
     assert added(short.planned()) == {}
+
+
+def test_the_worker_ends_whatever_mxnet_leaves_running(tmp_path: Path) -> None:
+    (tmp_path / "mxnet").mkdir()
+    (tmp_path / "mxnet/__init__.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\n"
+    )
+    worker = Path(wrappers.__file__).with_name("mxnet_wrappers_worker.py")
+    output = tmp_path / "output.json"
+    subprocess.run([sys.executable, worker, "check", output, tmp_path], check=True)
+    assert json.loads(output.read_text())["refusal"]

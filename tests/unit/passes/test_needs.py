@@ -36,6 +36,7 @@ def test_how_a_word_stands(text: str, expected: bool) -> None:
     assert word_filter(["tests"])(text.encode()) is expected
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_missed_in_real_code() -> None:
     """numpy and pip as they are installed: the oracle parses every file."""
     site = Path(sysconfig.get_path("purelib"))

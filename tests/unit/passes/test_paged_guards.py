@@ -71,7 +71,7 @@ def test_what_stays_plain_asks_through_the_pager(tmp_path: Path, large: Path, ta
     library = elf.read_file(after["python/alpha/taker.so"].source)
     assert library.needed[-1] == PAGER_SONAME
     assert library.runpath == "$ORIGIN/../../lib"
-    assert check_libraries(after, context.profile) == ()
+    assert check_libraries(after, context.profile).remarks == ()
     for search in (True, False):
         assert ended(after, tmp_path / f"opt{search}", search=search) == (0, f"{ANSWER}\n")
 
@@ -129,7 +129,7 @@ def test_without_packed_libraries_nothing_is_guarded(
 
 def test_those_of_another_machine_are_left_alone(tmp_path: Path, large: Path) -> None:
     asks = "int signal(int, void *); int ask(void) { return signal(11, 0); }"
-    taker = compiled(tmp_path / "arm.so", asks, "-nostdlib", compiler="aarch64-linux-gnu-gcc")
+    taker = compiled(tmp_path / "arm.so", asks, machine="aarch64 zig")
     payload = payload_of(tmp_path, {"alpha": {"a.so": large, "arm.so": taker}})
     edits = planned(payload, context_in(tmp_path, more=PACKED))
     assert kept(edits) == {"arm.so": "it is for aarch64"}

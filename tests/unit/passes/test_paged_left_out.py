@@ -43,7 +43,8 @@ def test_a_library_that_is_kept_is_told(tmp_path: Path, large: Path, more: str, 
     else:
         recipe = _OPERATORS + more
     (told,) = _warnings(tmp_path, {"mxnet": {"mxnet/libmxnet.so": large}}, recipe)
-    assert told == (f"python/mxnet/libmxnet.so: nothing is left out of it, as it stays: {why}")
+    assert told.startswith("python/mxnet/libmxnet.so: ")
+    assert told.endswith(f": {why}")
 
 
 def test_without_the_key_nothing_is_told(tmp_path: Path, large: Path) -> None:

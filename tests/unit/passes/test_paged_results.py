@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from layerpack.elf.index import PAGE
 from layerpack.passes import paged_jobs
+from layerpack.passes.api import RESERVE
 from layerpack.passes.paged import (
     pack_for_recording,
     packing_inputs,
@@ -18,7 +20,6 @@ from tests.support.code import ANSWER, compiled, many_functions
 from tests.unit.passes.helpers import Tree, context_in, payload_of
 from tests.unit.passes.paged_edits import PACKED, answers, only, planned, rewritten
 
-ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 _TOO_LITTLE = "the pager would take more than packing libraries saves"
 
 
@@ -80,6 +81,32 @@ def test_recorded_pages_lie_together(tmp_path: Path, exporting: Path) -> None:
     assert unknown.paged is not None and unknown.paged.hot_pages == 0
     after = applied(payload, planned(payload, warm))
     assert answers(after, tmp_path / "opt", "python/alpha/a.so") == [ANSWER, ANSWER]
+
+
+@pytest.mark.parametrize("touched", ["auto", "mapped", "packed"])
+def test_touched_pages_are_mapped_where_there_is_room(
+    tmp_path: Path, large: Path, touched: str
+) -> None:
+    payload = payload_of(tmp_path, {"alpha": {"alpha/a.so": large, "alpha/b.so": large}})
+    more = f"native: {{store: paged, bind: false, touched: {touched}}}\n"
+    recordings = {sha256_file(large): tuple(range(20))}
+
+    def sizes(room: int) -> list[int]:
+        context = replace(context_in(tmp_path, more=more, room=room), recordings=recordings)
+        edits = rewritten(planned(payload, context)).values()
+        assert all(edit.paged and edit.paged.hot_pages == 20 for edit in edits)
+        return [edit.source.stat().st_size for edit in edits]
+
+    much, none = sizes(10**9), sizes(-(10**9))
+    if touched != "auto":
+        assert much == none
+        return
+    (packed, _), (mapped, _) = none, much
+    assert 0 < mapped - packed < 20 * PAGE
+    # Negative: what the layers hold too much, before this pass.
+    barely = 2 * packed + mapped - packed + RESERVE - 2 * large.stat().st_size
+    assert sorted(sizes(barely)) == [packed, mapped]
+    assert sizes(barely - 1) == [packed, packed]
 
 
 def test_pages_that_there_are_not_are_passed_over(tmp_path: Path, large: Path) -> None:

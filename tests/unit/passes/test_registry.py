@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from layerpack.errors import RecipeError
-from layerpack.passes.registry import built_in, passes_for
+from layerpack.passes.registry import built_in, packing, passes_for
 from tests.support.recipes import load
 
 _OWN = """
@@ -43,7 +43,7 @@ def test_the_default_is_everything_that_is_safe(tmp_path: Path) -> None:
 
 
 def test_each_key_turns_its_pass_off(tmp_path: Path) -> None:
-    keys = ("tests", "docs", "sources", "metadata", "symbols", "duplicates")
+    keys = ("tests", "docs", "sources", "programs", "metadata", "symbols", "duplicates")
     more = "strip: {bytecode: none, " + ", ".join(f"{key}: false" for key in keys) + "}\n"
     more += "native: {store: plain}\nmxnet: {wrappers: false}\n"
     assert _names(tmp_path, more) == ["bytecode"]
@@ -63,14 +63,31 @@ def test_a_recipes_own_pass_may_say_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "after", "expected"),
+    [
+        ("", "()", ["symbols", "paged", "mxnet-wrappers", "compile"]),
+        # A pass of the recipe's own may remove the library that needs a missing one.
+        ("passes: [mine.py:Own]\n", "()", ["paged", "mxnet-wrappers", "compile"]),
+        ("passes: [mine.py:Own]\n", "{'compile'}", []),
+    ],
+)
+def test_packing_begins_after_the_last_pass_that_may_remove_files(
+    tmp_path: Path, more: str, after: str, expected: list[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(_OWN.format(after=after))
+    passes = passes_for(load(tmp_path, more=more))
+    assert [item.name for item in packing(passes)] == expected
+
+
+@pytest.mark.parametrize(
     ("text", "source", "message"),
     [
-        ("none.py:Own", "", "there is no file"),
+        ("none.py:Own", "", "does not exist"),
         ("mine.py:Own", "Own = 3", "has no class 'Own'"),
         ("mine.py:Own", "1 / 0", "fails on import: ZeroDivisionError"),
         ("mine.py:Own", "class Own:\n    name = 'own'", "lacks summary, after, wanted, plan"),
         ("mine.py:Own", "class Own:\n    def __init__(self, x): pass", "cannot be made"),
-        ("mine.py:Own", _OWN.format(after="{'nothing'}"), "after 'nothing', which there is not"),
+        ("mine.py:Own", _OWN.format(after="{'nothing'}"), "declares `after: nothing`"),
         ("mine.py:Own", _OWN.format(after="()").replace('"own"', '"docs"'), "two passes are named"),
         ("mine.py:Own", _OWN.format(after="{'own'}"), "after one another: own"),
     ],

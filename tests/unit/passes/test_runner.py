@@ -214,10 +214,3 @@ def test_an_own_pass_may_refuse_in_its_own_words(tmp_path: Path, payload: Payloa
 
     with pytest.raises(BuildToolError, match=r"^the model is too old$"):
         run_passes(payload, [Refusing([])], context_in(tmp_path))
-
-
-def test_each_pass_is_announced(tmp_path: Path, payload: Payload) -> None:
-    heard: list[str] = []
-    passes = [_Fixed([]), _Fixed([])]
-    run_passes(payload, passes, context_in(tmp_path), on_pass=lambda one: heard.append(one.name))
-    assert heard == ["fixed", "fixed"]

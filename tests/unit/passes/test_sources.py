@@ -82,3 +82,87 @@ def test_a_stub_that_is_loaded_lazily_stays(tmp_path: Path) -> None:
     edits = list(Sources().plan(payload, context_in(tmp_path)))
     assert removed(edits) == {"alpha/a.pyi"}
     assert kept(edits) == {"alpha/__init__.pyi": "type stub, but alpha/__init__.py loads it lazily"}
+
+
+def test_include_folders_hold_headers_whatever_their_names(tmp_path: Path) -> None:
+    headers = ["x.h", "x.inc", "x.def", "x.td", "x.inl", "x.proto", "Eigen/Core", "Eigen/x.ipp"]
+    others = ["LICENSE", "Eigen/COPYING", "x.json", "x.py"]
+    templates = {"alpha/theme/include/head.inc": "<head>", "alpha/theme/include/foot": ""}
+    payload = payload_of(
+        tmp_path,
+        {
+            "alpha": {
+                **{f"alpha/include/{name}": "" for name in (*headers, *others)},
+                **templates,
+                "alpha/x.inc": "",
+            }
+        },
+    )
+    gone = removed(Sources().plan(payload, context_in(tmp_path)))
+    assert gone == {f"alpha/include/{name}" for name in headers}
+
+
+@pytest.mark.parametrize(
+    ("main", "stay"),
+    [
+        ('#include "deep/a.h"', {"deep/a.h"}),
+        ("#include <deep/a.h>", {"deep/a.h"}),
+        ('#include "b.h"', {"b.h"}),
+        ("#include <q/a.h>", {"include/q/a.h"}),
+        ("#include <a.h>", set()),
+        ('#include "deep/../b.h"', {"b.h"}),
+        # By its own folder first, then by the include folders.
+        ('#include "c.h"', {"c.h"}),
+        ("#include <d.h>", {"include/d.h"}),
+        # What is included includes in its turn.
+        ('#include "e.h"', {"e.h", "deep/f.h"}),
+    ],
+)
+def test_includes_are_resolved_by_path(tmp_path: Path, main: str, stay: set[str]) -> None:
+    headers = dict.fromkeys(("deep/a.h", "b.h", "other/b.h", "c.h", "include/c.h"), "")
+    headers |= dict.fromkeys(("include/q/a.h", "include/s/a.h", "include/d.h", "deep/f.h"), "")
+    headers["e.h"] = "# include 'deep/f.h'"
+    files = {"__init__.py": "open('main.c')", "main.c": main, **headers}
+    payload = payload_of(tmp_path, {"alpha": {f"alpha/{k}": text for k, text in files.items()}})
+    gone = removed(Sources().plan(payload, context_in(tmp_path)))
+    assert gone == {f"alpha/{name}" for name in headers.keys() - stay}
+
+
+_READS = "ffi.cdef(open(os.path.join(HERE, 'include', 'alpha', 'api.h')).read())"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        _READS,
+        "HEADER = HERE / 'include/alpha/api.h'\ndef load():\n    return HEADER.read_text()",
+        "TEXT = pkgutil.get_data('alpha', 'include/alpha/api.h')",
+        "def load():\n    return [p.read_text() for p in (HERE / 'include').rglob('*.h')]",
+    ],
+)
+def test_a_header_that_code_reads_stays(tmp_path: Path, code: str) -> None:
+    files = {"alpha/__init__.py": code, "alpha/include/alpha/api.h": '#include "inner.h"'}
+    files |= {"alpha/include/alpha/inner.h": "", "alpha/include/beta/inner.h": ""}
+    edits = list(Sources().plan(payload_of(tmp_path, {"alpha": files}), context_in(tmp_path)))
+    assert {"alpha/include/alpha/api.h", "alpha/include/alpha/inner.h"} <= kept(edits).keys()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # Whether the folder is the one to give to a compiler.
+        "if not os.path.exists(join(base, 'alpha', 'api.h')):\n    error(open('log').read())\n"
+        "INC = f'-I{base}'",
+        "FOUND = os.path.isfile(join(get_include(), 'alpha', 'api.h'))",
+        # Source text for a compiler.
+        "def write(path):\n    open(path, 'w').write('#include <alpha/api.h>\\n' + open(X).read())",
+        # A search through a project's sources, headers among them.
+        "def convert(folder):\n    for path in os.walk(folder):\n"
+        "        if path.endswith(('.cu', '.h')):\n            yield open(path).read()",
+        "def flags():\n    open(CACHE)\n    return [*('g++', '-shared'), 'alpha/api.h']",
+    ],
+)
+def test_a_header_that_only_compilers_read_goes(tmp_path: Path, code: str) -> None:
+    files = {"alpha/tool.py": code, "alpha/include/alpha/api.h": ""}
+    edits = Sources().plan(payload_of(tmp_path, {"alpha": files}), context_in(tmp_path))
+    assert removed(edits) == {"alpha/include/alpha/api.h"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from layerpack.passes import tests as module
 from layerpack.passes.api import Edit
+from layerpack.payload import FileEntry
 from tests.unit.passes.helpers import Tree, context_in, kept, payload_of, removed
 
 
@@ -181,13 +183,13 @@ def test_entry_points_and_compiled_modules_count(tmp_path: Path) -> None:
 
 
 def test_what_the_function_imports_stays(tmp_path: Path) -> None:
-    handler = tmp_path / "recipe" / "handler" / "app.py"
-    handler.parent.mkdir(parents=True)
+    handler = tmp_path / "app.py"
     handler.write_text("from alpha.test import client\n")
     tree = {
         "alpha": {"alpha/test/__init__.py": "", "alpha/test/client.py": "", "alpha/test/x.py": ""}
     }
-    edits = _plan(tmp_path, tree, more="function: {source: handler}\n")
+    context = replace(context_in(tmp_path), function=(FileEntry.of(handler, "app.py", "function"),))
+    edits = list(module.Tests().plan(payload_of(tmp_path, tree), context))
     assert removed(edits) == {"alpha/test/x.py"}
     assert kept(edits)["alpha/test/client.py"] == "test suite, but the function imports it"
 

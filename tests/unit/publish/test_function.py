@@ -167,6 +167,11 @@ def test_layers_of_others_stay_behind_ours_and_former_ones_of_ours_go() -> None:
             "cannot be read: no kms:Decrypt",
         ),
         (
+            {"Environment": {"Variables": {"TOKEN": "x" * 4070}}},
+            {},
+            "have 4,097 bytes as JSON",
+        ),
+        (
             {"Layers": [{"Arn": f"{PREFIX}:other-{n}:1"} for n in range(4)]},
             {},
             "has 4 layers of others",
@@ -178,8 +183,8 @@ def test_what_cannot_be(changed: dict[str, Any], wish: dict[str, Any], message: 
         plan(current(**changed), **wish)
 
 
-def test_a_new_one_takes_a_role() -> None:
-    with pytest.raises(PublishError, match="takes a role"):
+def test_a_new_one_needs_a_role() -> None:
+    with pytest.raises(PublishError, match="needs a role"):
         plan(None)
     planned = plan(None, role="arn:aws:iam::123456789012:role/x")
     assert (planned.action, planned.changes) == ("create", ())

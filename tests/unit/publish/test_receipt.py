@@ -46,10 +46,17 @@ def test_another_account_or_endpoint_is_another_place(tmp_path: Path, other: Pla
     assert set(receipt.regions["eu-west-1"].layers) == {"beta"}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 2, "regions": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "[" * 100_000, '{"schema_version": 2, "regions": {}}'),
+        '{"schema_version": 1, "regions": {"x": {"account": 5, "endpoint": ""}}}',
+        '{"schema_version": 1, "regions": {"x": {"account": "5", "endpoint": "", "layers": []}}}',
+    ],
+)
 def test_one_that_cannot_be_used_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "publish.json").write_text(text)
-    with pytest.raises(UsageError, match=r"publish\.json is no receipt"):
+    with pytest.raises(UsageError, match=r"publish\.json is not a receipt"):
         Receipt.read(tmp_path)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from layerpack.manifest import FileRecord
 from layerpack.report.advice import Advice
 from layerpack.report.model import size_report
@@ -40,6 +42,17 @@ def test_each_advice_has_the_measured_bytes_of_the_files_concerned() -> None:
         "strip.spacy-languages: [en]",
         "requirements",
     ]
+
+
+def test_heavy_distributions_that_only_others_require_are_named_with_the_key() -> None:
+    nccl = file("python/nvidia/nccl.so", 30_000_000, 1000, "nvidia-nccl", "demo-huge")
+    manifest, inventory = _over(nccl)
+    assert "resolve.exclude: [nvidia-nccl]" not in _advice(Build(manifest, inventory))
+    distributions = tuple(
+        replace(one, required=one.name == "huge") for one in manifest.distributions
+    )
+    advice = _advice(Build(replace(manifest, distributions=distributions), inventory))
+    assert advice["resolve.exclude: [nvidia-nccl]"].bytes == 30_000_000
 
 
 def test_the_largest_contributors_are_named_largest_first() -> None:

@@ -56,6 +56,26 @@ def test_a_file_that_nothing_was_said_about() -> None:
     assert (found.state, found.bytes_before, found.remarks) == ("packed", 80_000, ())
 
 
+@pytest.mark.parametrize(
+    "path", ["data/big/x.bin", "data/big", "/var/task/data/big/deep/x", "data/big/*", "data/big/"]
+)
+def test_a_folder_that_the_function_leaves_out_explains_what_is_below(path: str) -> None:
+    left_out = remark("function", "remove", "data/big", "function.exclude", (0, 0))
+    found = _file(path, build([file("app.py", 50, 20, "function", "function")], [left_out]))
+    assert found.path.rstrip("/") == "data/big"
+    assert (found.state, found.remarks) == ("removed", (left_out,))
+
+
+def test_a_left_out_folder_with_an_included_file_is_both() -> None:
+    left_out = remark("function", "remove", "data/big", "function.exclude", (0, 0))
+    kept = file("data/big/kept.txt", 50, 20, "function", "function")
+    built = build([kept], [left_out])
+    assert _file("data/big/kept.txt", built).state == "packed"
+    assert _file("data/big/other.txt", built).remarks == (left_out,)
+    group = _group("data/big", built)
+    assert (group.packed_files, [one.reason for one in group.groups]) == (1, ["function.exclude"])
+
+
 def test_a_file_of_the_function() -> None:
     assert _file("/var/task/app.py").layer == "function"
     assert _file("app.py").size == 2_310

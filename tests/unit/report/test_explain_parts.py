@@ -75,11 +75,20 @@ def test_a_name_like_no_other() -> None:
     assert caught.value.hint == "`layerpack explain operator` lists them."
 
 
-def test_a_build_that_leaves_nothing_out() -> None:
+@pytest.mark.parametrize(
+    ("kind", "key"), [("variant", "cpu: {x86_64: [avx2]}"), ("operator", "mxnet.operators")]
+)
+def test_a_build_that_leaves_nothing_out(kind: Kind, key: str) -> None:
     built = fitting()
-    with pytest.raises(UsageError, match="demo leaves no variants out") as caught:
-        explain_parts("variant", "", built.manifest, built.inventory)
-    assert "'cpu'" in caught.value.hint
+    found = explain_parts(kind, "", built.manifest, built.inventory)
+    text = " ".join(_text(found).split())
+    assert text.startswith(f"demo leaves no {kind}s out: all stay")
+    assert key in text
+    value = json.loads(parts_json(found))
+    assert (value["libraries"], value["remark"]) == ([], found.remark)
+    with pytest.raises(UsageError, match=f"demo leaves no {kind}s out") as caught:
+        explain_parts(kind, "HASWELL", built.manifest, built.inventory)
+    assert key in caught.value.hint
 
 
 def test_as_json() -> None:

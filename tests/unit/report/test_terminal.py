@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 from layerpack.report.diff import diff
 from layerpack.report.explain import explain
 from layerpack.report.model import size_report
-from layerpack.report.terminal import print_size_report
+from layerpack.report.terminal import print_paging, print_size_report
 from layerpack.report.terminal_diff import print_diff
 from layerpack.report.terminal_explain import print_explanation
 
@@ -68,6 +69,20 @@ def test_only_the_largest_paged_libraries_are_listed_above_the_total() -> None:
 
 def test_an_explanation_of_a_paged_library() -> None:
     _matches("explain-paged.txt", _explain("mxnet/libmxnet.so", paged()))
+
+
+def test_an_explanation_of_a_library_whose_data_is_packed() -> None:
+    built = paged()
+    files = tuple(
+        replace(one, paged=one.paged and replace(one.paged, data_bytes=15_000_000))
+        for one in built.inventory.files
+    )
+    built = built._replace(inventory=replace(built.inventory, files=files))
+    text = _explain("mxnet/libmxnet.so", built)
+    assert (
+        "119.0 MB of code and 15.0 MB of read-only data are compressed to 33.8 MB: data is "
+        "decompressed when the library is loaded, and code brought in when it is touched (3,600 "
+    ) in " ".join(text.split())
 
 
 def test_a_diff() -> None:
@@ -160,3 +175,29 @@ def test_names_steer_neither_the_terminal_nor_the_markup() -> None:
         assert not set(text) & {"\x1b", "\r", "\x07"}
     assert "[bold red]�[2J�.py" in _explain(name, built)
     assert "[/nothing]" in _size(built)
+
+
+@pytest.mark.parametrize("width", [80, 1000])
+def test_libraries_that_code_was_brought_in_of_are_told_apart_by_their_names(width: int) -> None:
+    folder = "python/lib/python3.12/site-packages/numpy/_core"
+    names = ["_multiarray_umath", "_multiarray_tests", "_simd"]
+    end = ".cpython-312-x86_64-linux-gnu.so"
+    paging = [
+        {
+            "path": f"{folder}/{name}{end}",
+            "windows": 1234,
+            "bytes": 123_456_789,
+            "packed_bytes": 123_456_789,
+            "ms": 1234.5,
+            "decoding_ms": 1234.5,
+        }
+        for name in names
+    ]
+    console, stream = _console(width)
+    print_paging(paging, console)
+    rows = stream.getvalue().splitlines()[3:]
+    assert max(map(len, rows)) <= width
+    for row, name in zip(rows, names, strict=True):
+        assert name in row
+        assert row.endswith("1234.5 ms")
+        assert (f"{folder}/{name}{end}" in row) == (width == 1000)

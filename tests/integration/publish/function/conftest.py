@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +14,15 @@ from tests.support.command import start
 
 
 @pytest.fixture
-def serve(publisher: Publisher, aws: FakeAws) -> Iterator[Serve]:
+def serve(publisher: Publisher, aws: FakeAws) -> Serve:
     """Have functions run as a build is now: `layerpack serve`, as Lambda."""
     running: list[subprocess.Popen[str]] = []
 
     def begin(folder: str = "build/small") -> str:
         while running:
-            _end(running.pop())
+            process = running.pop()
+            process.terminate()
+            process.communicate(timeout=60)
         process = start(
             *("serve", folder, "--port", "0"),
             folder=publisher.folder,
@@ -34,14 +35,7 @@ def serve(publisher: Publisher, aws: FakeAws) -> Iterator[Serve]:
         aws.functions = next(word for word in line.split() if word.startswith("http"))
         return aws.functions
 
-    yield begin
-    while running:
-        _end(running.pop())
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.communicate(timeout=60)
+    return begin
 
 
 @pytest.fixture(autouse=True)

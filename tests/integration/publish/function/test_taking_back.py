@@ -22,6 +22,8 @@ from tests.integration.publish.function.functions import (
 )
 from tests.support.aws import FakeAws
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.mark.parametrize(
     ("handler", "message"),
@@ -129,7 +131,7 @@ def test_a_run_that_dies_during_the_proof_is_taken_up_by_the_next(
         ended = publisher.publish("--function", "answers")
         assert ended.code == 8
         assert "otherwise than was verified" in ended.errors
-        assert "an earlier run had changed it and was ended" in ended.errors
+        assert "an earlier run changed it and was interrupted" in ended.errors
     serve()
     ended = publisher.publish("--function", "answers")
     assert ended.code == 0, ended.errors
@@ -200,7 +202,7 @@ def test_other_code_than_was_sent_is_told_and_taken_back(changed: Publisher, aws
     aws.add("PUT", "/functions/answers/code", change=change)
     ended = changed.publish("--function", "answers")
     assert ended.code == 8
-    assert "does not hold what was sent" in ended.errors
+    assert "differs from the zip that was sent" in ended.errors
     assert aws.function("answers")["CodeSha256"] == before["CodeSha256"]
 
 
@@ -223,7 +225,7 @@ def test_former_code_is_held_against_its_hash(changed: Publisher, aws: FakeAws) 
     aws.add("GET", "/code-of/", status=200, body=b"something else")
     ended = changed.publish("--function", "answers")
     assert ended.code == 8
-    assert "is not what the function runs" in ended.errors
+    assert "is not the code that the function runs" in ended.errors
     assert aws.count("PUT", "/functions/") == 0
 
 

@@ -1,0 +1,1 @@
+"""A function for each stack, with its requirements as inline script metadata (PEP 723)."""

@@ -1,0 +1,1 @@
+"""The pager under random inputs (libFuzzer), and in random programs (Hypothesis)."""
