@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -15,9 +17,15 @@ def parsed(kind: type[_T], text: bytes) -> _T:
     Raises ValueError with a clause that names the first field that is missing or of another type.
     """
     try:
-        return TypeAdapter(kind).validate_json(text, strict=True)
+        value: _T = _adapter(cast(Hashable, kind)).validate_json(text, strict=True)
+        return value
     except ValidationError as error:
         raise ValueError(_clause(error)) from None
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def check(kind: type[BaseModel], value: object) -> None:

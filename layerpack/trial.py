@@ -25,6 +25,7 @@ from layerpack.events import Events
 from layerpack.function_errors import described, ended_by_itself
 from layerpack.import_times import ImportTime, import_tree, imported
 from layerpack.isolation import Isolator, Wanted
+from layerpack.limits import LARGEST_MEMORY_MB
 from layerpack.origins import need_own
 from layerpack.paging_times import VARIABLES, PagingTime, paging_times
 from layerpack.payload import FileEntry, Payload
@@ -32,7 +33,7 @@ from layerpack.processor_levels import flags_in, name_in
 from layerpack.recipe import Recipe
 
 #: What is proven is the layers, not the function's configuration.
-_SETTINGS: Final = Settings(memory_mb=10240, timeout=300.0, tmp_mb=10240)
+_SETTINGS: Final = Settings(memory_mb=LARGEST_MEMORY_MB, timeout=300.0, tmp_mb=10240)
 _MODULE_SECONDS: Final = 60
 _IMPORTS: Final = Path(__file__).parent / "emulator" / "inside" / "imports.py"
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from layerpack import process
 from layerpack.child_variables import processor_variables
 from layerpack.lambda_variables import lambda_variables
+from layerpack.limits import LARGEST_MEMORY_MB
 from layerpack.payload import LIBRARIES, PYTHON, FileEntry, Payload, is_library_name
 from layerpack.processor_levels import levels_here
 from layerpack.recipe import Recipe
@@ -43,8 +44,6 @@ _NETWORKED: Final = (
     "the workloads could reach the network while they were recorded: the kernel gives this user no "
     "network of its own (unshare); without one, as in a proof, they may touch other code"
 )
-#: The most that a function can have: what it does with less is nothing for a recording.
-_MEMORY_MB: Final = 10240
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +248,8 @@ def _variables(
             name=recipe.name,
             runtime=recipe.runtime,
             handler=function.handler,
-            memory_mb=_MEMORY_MB,
+            # What a function does with less is nothing for a recording.
+            memory_mb=LARGEST_MEMORY_MB,
         ),
         "PYTHONPATH": runtime_packages,
         **function.environment,

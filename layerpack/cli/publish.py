@@ -10,7 +10,8 @@ import typer
 from layerpack.cli.aws_options import DryRun, EndpointUrl, Profile, Regions, Yes, given, open_aws
 from layerpack.cli.options import Format, FormatOption, Quiet, Verbose
 from layerpack.errors import UsageError
-from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
+from layerpack.limits import MEMORY_MB
+from layerpack.publish.defaults import TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from layerpack.publish.function import FunctionWish

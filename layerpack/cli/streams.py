@@ -1,4 +1,4 @@
-"""The standard streams, so that no state of theirs is a traceback or changes an exit code."""
+"""Standard streams that may be closed or full: no traceback, and no other exit code."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def data_ranges(
     """The pages of a library, ascending, that hold nothing but read-only data which neither the
     loader nor an unwinder reads; `taken` are left out. None where they cannot be told.
 
-    Those that sections name are clipped as code's are, so no lie of theirs changes a byte that
-    anything sees.
+    Those that sections name are clipped as code's are, so that a wrong section table changes no
+    byte that anything sees.
     """
     if data_problem(source, dynamic) is not None:
         return ()

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from layerpack import data
 from layerpack.errors import PublishError, UsageError
-from layerpack.limits import LambdaLimits, environment_problem
+from layerpack.limits import MEMORY_MB, LambdaLimits, environment_problem
 from layerpack.manifest import Manifest
 from layerpack.publish.aws import Region
 from layerpack.publish.checks import Artifact
-from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
+from layerpack.publish.defaults import TIMEOUT_SECONDS
 from layerpack.publish.errors import AwsError
 from layerpack.publish.receipt import FunctionReceipt
 from layerpack.publish.versions import layers_of

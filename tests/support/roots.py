@@ -48,10 +48,16 @@ class System:
         return path
 
     def twins(
-        self, folder: Path, source: str, *, cxx: bool = False, options: PackOptions | None = None
+        self,
+        folder: Path,
+        source: str,
+        *defined: str,
+        cxx: bool = False,
+        options: PackOptions | None = None,
     ) -> Twins:
         """Compile `source`, with `filler` before it, and pack the result here."""
-        original = self.compile(folder / "original/libtwin.so", filler() + source, cxx=cxx)
+        original = folder / "original/libtwin.so"
+        self.compile(original, filler() + source, *defined, cxx=cxx)
         return packed(original, folder / "packed", options)
 
     def run(

@@ -3,10 +3,10 @@
  * It cannot come in when it is touched, as code does: the kernel answers a system call that is given
  * a pointer into an absent page with EFAULT, and no fault tells of it. So it must be there before
  * any code of the library runs. The pager's constructor sees to the libraries that are loaded with
- * it; those that come later have a starter, which the loader calls before their constructors. Code
- * of theirs may run earlier still, where the constructor of a library that they need calls back: then
- * the first page of theirs that it faults on has the data loaded. What is not seen is data that such
- * a function hands to the kernel before any fault, as its own code is mapped.
+ * it; those that come later have a starter, which the loader calls before their constructors. Their
+ * code may run earlier still, where the constructor of a library that they need calls back: then the
+ * first of their pages that it faults on has the data loaded. What is not seen is data that such a
+ * function hands to the kernel before any fault, as its own code is mapped.
  *
  * The bytes come into memory of their own first, as code's do (page_in.c). */
 #include <string.h>

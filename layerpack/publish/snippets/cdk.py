@@ -5,7 +5,8 @@ Format: AWS CDK API reference, aws_cdk.aws_lambda (version 2).
 
 from __future__ import annotations
 
-from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
+from layerpack.limits import MEMORY_MB
+from layerpack.publish.defaults import TIMEOUT_SECONDS
 from layerpack.publish.snippets.deployable import Deployable, SnippetLayer, comment
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
+from layerpack.limits import MEMORY_MB
+from layerpack.publish.defaults import TIMEOUT_SECONDS
 from layerpack.publish.snippets.deployable import Deployable, SnippetLayer, comment
 
 _BASIC = "service-role/AWSLambdaBasicExecutionRole"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from layerpack.publish.defaults import MEMORY_MB, TIMEOUT_SECONDS
+from layerpack.limits import MEMORY_MB
+from layerpack.publish.defaults import TIMEOUT_SECONDS
 from layerpack.publish.snippets.deployable import Deployable, SnippetLayer, comment
 
 _BASIC = "policy/service-role/AWSLambdaBasicExecutionRole"

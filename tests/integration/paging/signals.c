@@ -357,6 +357,9 @@ void taken_away(void) {
 }
 
 /* Signals that are sent while pages come in: their handlers need pages too. */
+#ifndef WALKS
+#define WALKS 50
+#endif
 static const int SENT[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGUSR1};
 static volatile int walked;
 static void need(int number) {
@@ -382,7 +385,7 @@ static void walk_in_child(int flags) {
     _exit(0);
 }
 static void walks(int flags) {
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < WALKS; i++) {
         int status = 0;
         pid_t child = fork();
         if (child == 0) walk_in_child(flags);

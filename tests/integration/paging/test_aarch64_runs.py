@@ -47,8 +47,9 @@ int main(int argc, char **argv) {
 """
 
 
-#: qemu-user loses a SIGBUS that is sent while it is blocked: the plain library waits for ever.
-NOT_EMULATED = {"kept_while_blocked"}
+#: The plain library waits for ever: qemu-user 7.2 loses a SIGBUS that is sent while it is blocked,
+#: and sometimes does not end when two threads fault at once.
+NOT_EMULATED = {"kept_while_blocked", "once_of_two"}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,9 @@ def test_threads_and_processes(emulated: System, pair: Twins, tmp_path: Path, wa
 
 @pytest.fixture(scope="module")
 def signals(emulated: System, tmp_path_factory: pytest.TempPathFactory) -> Twins:
-    return emulated.twins(tmp_path_factory.mktemp("signals"), (HERE / "signals.c").read_text())
+    # A signal costs the emulator a hundred times as much: a walk takes it seconds.
+    source = (HERE / "signals.c").read_text()
+    return emulated.twins(tmp_path_factory.mktemp("signals"), source, "-DWALKS=4")
 
 
 @pytest.fixture(scope="module")
