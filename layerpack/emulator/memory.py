@@ -15,13 +15,17 @@ from layerpack.process_tree import descendants
 _PROC: Final = Path("/proc")
 # Between two looks: a process that allocates as fast as it can gets some 100 MB further.
 _SECONDS: Final = 0.02
-# Lines of smaps (proc(5)), and in it a mapping of a file in /tmp with its share.
+# Lines of smaps (proc(5)), and in it a mapping of memory that processes share, with its share: an
+# anonymous one, memfd_create(2)'s, System V's, and POSIX's. Files in /tmp, on Lambda on a disk, are
+# in memory where a sandbox has a file system in memory there.
 _SIZE: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+_SHARED: Final = re.compile(
+    r"^[0-9a-f]+-[0-9a-f]+ .* (?:/dev/zero|/memfd:|/SYSV|/dev/shm/|\[anon_shmem).*\n"
+    r"((?:\w+: .*\n)*)",
+    re.MULTILINE,
+)
 # Of its program and libraries, in status.
 _CODE: Final = re.compile(r"^Vm(?:Exe|Lib):\s*(\d+)", re.MULTILINE)
-_IN_TMP: Final = re.compile(
-    r"^[0-9a-f]+-[0-9a-f]+ .* /tmp/.*\n(?:\w+: .*\n)*?Pss: +(\d+) kB$", re.MULTILINE
-)
 
 
 class MemoryWatch:
@@ -91,25 +95,17 @@ def exact_memory_of(processes: set[int], least: int) -> int:
     kilobytes = 0
     for process in processes:
         try:
-            # On both sides: a file may be mapped, or let go, between two looks.
-            in_tmp = _in_tmp(process)
             rollup = (_PROC / str(process) / "smaps_rollup").read_text(encoding="ascii")
-            in_tmp = max(in_tmp, _in_tmp(process))
+            maps = (_PROC / str(process) / "smaps").read_text(encoding="utf-8", errors="replace")
         except PermissionError:
             return least
         except OSError:
             # It ended meanwhile.
             continue
-        sizes = dict(_SIZE.findall(rollup))
-        kilobytes += int(sizes.get("Pss_Anon", 0)) + int(sizes.get("Pss_Shmem", 0))
-        kilobytes -= in_tmp
+        kilobytes += int(dict(_SIZE.findall(rollup)).get("Pss_Anon", 0))
+        for shared in _SHARED.finditer(maps):
+            kilobytes += int(dict(_SIZE.findall(shared[1]))["Pss"])
     return kilobytes * 1024
-
-
-def _in_tmp(process: int) -> int:
-    """What a process maps of files in /tmp, in kB."""
-    maps = (_PROC / str(process) / "smaps").read_text(encoding="utf-8", errors="replace")
-    return sum(int(match[1]) for match in _IN_TMP.finditer(maps))
 
 
 def memory_of(processes: set[int]) -> tuple[int, int]:

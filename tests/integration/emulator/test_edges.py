@@ -106,6 +106,28 @@ def test_a_file_in_tmp_is_on_a_disk(program: Program) -> None:
         assert run(environment, code) == ord("x") * -(-300_000_000 // 4096)
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(("megabytes", "error"), [(150, ""), (300, "Runtime.OutOfMemory")])
+def test_shared_memory_counts_once(
+    program: Program, named: bool, megabytes: int, error: str
+) -> None:
+    code = f"""\
+import mmap, os
+size = {megabytes} * 1_000_000
+file = os.memfd_create("shared") if {named} else -1
+if {named}: os.truncate(file, size)
+shared = mmap.mmap(file, size)
+shared[::4096] = b"x" * -(-size // 4096)
+child = os.fork()
+if not child:
+    sum(shared[::4096])
+    os._exit(0)
+answer = os.waitpid(child, 0)[1]
+"""
+    with closing(started(program, Log(), memory_mb=256, timeout=60.0)) as environment:
+        assert ask(environment, {"exec": code}).error_type == error
+
+
 def test_settings_of_the_machine_are_out_of_reach(program: Program) -> None:
     code = """\
 import ctypes, os, resource
