@@ -44,6 +44,7 @@ def require_interpreter(profile: RuntimeProfile, purpose: str) -> Path:
     return found
 
 
+@cache
 def interpreter_version(interpreter: Path) -> str:
     """The interpreter's full version and cache tag, such as `3.12.1 cpython-312`: a cache key."""
     code = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.implementation.cache_tag)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -85,6 +86,12 @@ def shared_index(uv_cache: Path) -> Iterator[LocalIndex]:
 @pytest.fixture(scope="session")
 def emulator_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """A cache with AWS's client in it: it comes from the package index, once for all tests."""
+    shared = Path(os.environ[SHARED], "emulator")
+    shared.mkdir(exist_ok=True)
     cache = Cache(tmp_path_factory.mktemp("emulator") / "cache")
-    runtime_folder(RuntimeProfile.load(HERE, "x86_64"), cache, Events())
+    # Workers of xdist wait for the first one, and copy what it made.
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runtime_folder(RuntimeProfile.load(HERE, "x86_64"), Cache(shared / "cache"), Events())
+        shutil.copytree(shared / "cache", cache.root, symlinks=True)
     return cache

@@ -115,7 +115,7 @@ def write_lambda_etc(folder: Path, interpreter: Path, runtime: str) -> None:
     """Fill a new folder with /etc for a runtime's sandbox. Raises as `system_binds`."""
     found = _found(interpreter, runtime)
     order = order_for(_profile(runtime))
-    write_etc(folder, order["os_release"], shown_cache(found), found["ca_file"])
+    write_etc(folder, order["os_release"], _shown_cache(interpreter, runtime), found["ca_file"])
 
 
 def empty_folders() -> list[str]:
@@ -154,6 +154,11 @@ def _found(interpreter: Path, runtime: str) -> Found:
     if not host_libraries():
         raise LookupError(_NO_LIBRARIES)
     return find(order_for(_profile(runtime)), interpreter, host_libraries())
+
+
+@cache
+def _shown_cache(interpreter: Path, runtime: str) -> bytes:
+    return shown_cache(_found(interpreter, runtime))
 
 
 def _profile(runtime: str) -> RuntimeProfile:

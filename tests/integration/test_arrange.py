@@ -97,6 +97,7 @@ def test_another_function_is_recorded_anew(project: Path, tmp_path: Path) -> Non
     assert hot_pages(project) == 0
 
 
+@pytest.mark.exhaustive
 def test_other_libraries_are_recorded_anew(
     project: Path, tmp_path: Path, index: LocalIndex
 ) -> None:

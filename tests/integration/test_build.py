@@ -202,6 +202,7 @@ def test_equal_input_gives_equal_bytes_on_another_day_in_another_place(
     assert len(zips(project)) >= 2
 
 
+@pytest.mark.exhaustive
 def test_assets_that_change_places_keep_their_content(
     project: Path, tmp_path: Path, index: LocalIndex
 ) -> None:
@@ -330,6 +331,7 @@ def test_a_function_over_its_budget_is_told(
     assert (project / "build/small/function.zip").is_file()
 
 
+@pytest.mark.exhaustive
 def test_commands_on_a_build_answer_from_it(project: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     (project / "code/.gitignore").write_text("*.log\n")
@@ -417,6 +419,7 @@ def test_two_recipes_of_one_name_are_told(tmp_path: Path, index: LocalIndex) -> 
     assert elsewhere.code == 0 and "copy.yml" not in elsewhere.errors
 
 
+@pytest.mark.exhaustive
 def test_a_kill_does_not_wait_for_a_wheel_to_be_unpacked(tmp_path: Path, index: LocalIndex) -> None:
     files = {f"alpha/{n}.bin": bytes(1_000_000) for n in range(300)}
     index.add(make_wheel(tmp_path / "w", "alpha", files=files))

@@ -56,6 +56,7 @@ def test_a_pager_that_is_not_built_needs_both(tmp_path: Path, archive: str) -> N
     assert f"ziglang=={build.ZIG}" in module.requirements()
 
 
+@pytest.mark.exhaustive
 def test_the_compiler_gets_no_headers_by_the_callers_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,7 @@ def test_an_index_that_does_not_answer_is_told_as_such(
     assert caught.value.hint == "Check the network and the index."
 
 
+@pytest.mark.exhaustive
 def test_what_has_no_wheel_is_resolved_only_where_source_is_allowed(
     tmp_path: Path, index: LocalIndex
 ) -> None:
@@ -229,6 +230,7 @@ def test_what_has_no_wheel_is_resolved_only_where_source_is_allowed(
     assert versions(make_lock(allowed)) == {"alpha": "1.0"}
 
 
+@pytest.mark.exhaustive
 def test_wheels_for_a_newer_system_are_not_locked(tmp_path: Path, index: LocalIndex) -> None:
     index.add(make_wheel(tmp_path, "alpha", "1.0", tag="py3-none-manylinux_2_28_x86_64"))
     index.add(make_wheel(tmp_path, "alpha", "2.0", tag="py3-none-manylinux_2_39_x86_64"))

@@ -68,6 +68,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.exhaustive
 def test_a_read_only_file_system_is_one_message(project: Path, tmp_path: Path) -> None:
     commands = [
         ["build", "recipe.yaml", "-o", "new/place"],

@@ -46,6 +46,7 @@ def _file(build: Path) -> tuple[dict[str, Any], str, int]:
     return file["paged"], remark["reason"], sum(one["size"] for one in inventory["files"])
 
 
+@pytest.mark.exhaustive
 def test_data_is_packed_where_the_layers_would_not_fit_otherwise(
     tmp_path: Path, index: LocalIndex, wheel: Path
 ) -> None:

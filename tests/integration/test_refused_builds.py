@@ -59,6 +59,7 @@ def evil_symlink() -> tuple[zipfile.ZipInfo, bytes]:
     return symlink_member("evil/evil.py"), b"/etc/passwd"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("member", "told"),
     [

@@ -112,6 +112,7 @@ def test_a_glibc_that_is_too_old_is_told_with_a_runtime_that_would_do(
     assert "runtime:" not in caught.value.hint
 
 
+@pytest.mark.exhaustive
 def test_another_architecture_is_no_matter_of_glibc(tmp_path: Path, newer: LocalIndex) -> None:
     with pytest.raises(ResolveError) as caught:
         locked(tmp_path, newer, runtime="python3.11", name="gamma")
@@ -134,6 +135,7 @@ def by_python(tmp_path: Path, index: LocalIndex) -> LocalIndex:
     return index
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("runtime", "name", "needed", "use"),
     [
@@ -155,6 +157,7 @@ def test_another_python_that_would_do_is_told(  # noqa: PLR0917
     assert ("from-source" in caught.value.hint) == (name == "old")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["apart", "nowhere"])
 def test_no_other_python_is_told_where_none_would_do(
     tmp_path: Path, by_python: LocalIndex, name: str

@@ -72,6 +72,7 @@ def written(*folders: Path) -> str:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("tool", ["uv", "pip-tools"])
 def test_no_password_is_in_arguments_locks_or_logs(  # noqa: PLR0917
     tmp_path: Path,

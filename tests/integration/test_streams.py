@@ -26,6 +26,7 @@ def run(redirected: str, *arguments: str, folder: Path, unbuffered: bool = False
     return Ended(code=ended.returncode, output=ended.stdout, errors=ended.stderr)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("arguments", [("passes",), ("doctor",), ("schema",), ("--version",)])
 def test_what_closed_standard_output_would_get_is_discarded(
     tmp_path: Path, arguments: tuple[str, ...]

@@ -149,6 +149,7 @@ def test_what_only_looks_like_keys_is_none(tmp_path: Path, text: str) -> None:
     assert not found(tmp_path, "app.py", text)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "line",
     [

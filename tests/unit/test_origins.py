@@ -46,6 +46,7 @@ def test_a_library_that_nobody_has_is_named_too() -> None:
     assert (lack.name, lack.place) == ("libno-such.so.1", "")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "line",
     [

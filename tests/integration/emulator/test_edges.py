@@ -205,6 +205,7 @@ def test_a_log_that_nobody_reads_does_not_stop_the_function(program: Program) ->
         assert not ask(environment, {"print": 5000}).error_type
 
 
+@pytest.mark.exhaustive
 def test_flushing_ends_with_the_pipe() -> None:
     """However the two meet: the threads change places as often as they can."""
     before = sys.getswitchinterval()

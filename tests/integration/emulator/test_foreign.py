@@ -56,6 +56,7 @@ def test_a_program_of_this_machine_is_named_with_the_line_that_runs_it(
     assert "line 5, in handler" in ended.errors and "assets" in ended.errors
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("more", [FUNCTION, NO_WORKLOADS], ids=["workload", "import"])
 def test_a_program_that_a_shell_does_not_find_is_a_warning(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex, more: str
@@ -74,6 +75,7 @@ def test_a_program_that_a_shell_does_not_find_is_a_warning(
     assert "does not find gcc" in told[0] and "/assets" in told[0]
 
 
+@pytest.mark.exhaustive
 def test_a_library_that_code_opens_by_its_name_may_be_named_in_the_recipe(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_library_that_code_opens_by_its_name_may_be_named_in_the_recipe(
     assert record(tmp_path)["state"] == "verified"
 
 
+@pytest.mark.exhaustive
 def test_where_nothing_imports_nothing_is_verified(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -98,6 +101,7 @@ def test_where_nothing_imports_nothing_is_verified(
     assert build(tmp_path, emulator_cache, "--require-verified").code == 7
 
 
+@pytest.mark.exhaustive
 def test_a_relative_cache_takes_no_isolation_away(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -205,6 +209,7 @@ def handler(event, context):
     assert imported or "has no library libsqlite3.so.0, nor do the layers" in ended.errors
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("imported", [False, True])
 def test_the_proof_judges_what_only_an_extension_module_lacks(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex, imported: bool

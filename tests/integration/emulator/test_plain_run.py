@@ -153,6 +153,7 @@ def test_what_a_process_printed_before_it_ended_by_itself_is_shown(
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("isolation", [*ISOLATIONS, "process"])
 def test_every_isolation_can_refuse_such_a_handler(program: Program, isolation: Isolation) -> None:
     (program.task / "app.py").write_text("handler = 5\n")
@@ -163,6 +164,7 @@ def test_every_isolation_can_refuse_such_a_handler(program: Program, isolation: 
         assert error in problem and bool(problem) == bool(error)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("body", "network"), [("while True: pass", False), (ASKS, True)], ids=["busy", "asking"]
 )
@@ -179,6 +181,7 @@ def test_a_timeout_names_its_key_and_the_network_only_where_that_was_missed(
     assert ("verify.network" in caught.value.hint) == network
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("more", [NO_WORKLOADS, FUNCTION], ids=["import", "workload"])
 def test_a_shorter_timeout_is_tried_on_the_plain_install(
     tmp_path: Path, emulator_cache: Cache, more: str
@@ -195,6 +198,7 @@ def test_a_shorter_timeout_is_tried_on_the_plain_install(
     assert "verify.timeout" in caught.value.hint
 
 
+@pytest.mark.exhaustive
 def test_an_import_that_fails_by_now_is_no_fault_of_the_layers(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:

@@ -37,6 +37,7 @@ def verify(folder: Path, cache: Cache, *options: str) -> Ended:
     return layerpack("verify", "recipe.yaml", *options, folder=folder, cache=cache.root)
 
 
+@pytest.mark.exhaustive
 def test_an_answer_that_changes_from_run_to_run_is_nobodys_fault(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -72,6 +73,7 @@ def test_fields_that_differ_by_design_are_ignored(
     assert answers["ignore"] == ["body.id", "rows.*.id"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -93,6 +95,7 @@ def test_the_second_answer_counts_too(
     assert "The pass 'own' does it, by python/alpha/value.txt" in ended.errors
 
 
+@pytest.mark.exhaustive
 def test_what_is_known_of_a_function_is_not_anothers(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -118,6 +121,7 @@ def test_without_workloads_the_function_must_import_as_it_did(
     assert "by python/alpha/value.txt" in ended.errors
 
 
+@pytest.mark.exhaustive
 def test_the_variables_of_a_function_are_there_wherever_it_runs(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -258,6 +262,7 @@ def test_workloads_have_no_network_unless_the_recipe_asks(
     assert ("reaches the network" in "".join(warnings)) == (wanted == "process")
 
 
+@pytest.mark.exhaustive
 def test_memory_beyond_the_default_is_told_until_a_size_is_named_for_it(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:

@@ -132,15 +132,21 @@ def test_what_was_not_verified_is_verified_by_the_next_build(
 @pytest.mark.parametrize(
     "case",
     [
-        (
-            'if name == "alpha/value.txt": yield Remove(path=entry.path, reason="why not")',
-            "workload ask: FileNotFoundError",
-            "python/alpha/value.txt",
+        pytest.param(
+            (
+                'if name == "alpha/value.txt": yield Remove(path=entry.path, reason="why not")',
+                "workload ask: FileNotFoundError",
+                "python/alpha/value.txt",
+            ),
+            marks=pytest.mark.exhaustive,
         ),
-        (
-            'if name.startswith("beta/part"): yield Remove(path=entry.path, reason="why not")',
-            "beta does not import any more: ModuleNotFoundError: No module named 'beta.part'",
-            "python/beta/part.py",
+        pytest.param(
+            (
+                'if name.startswith("beta/part"): yield Remove(path=entry.path, reason="why not")',
+                "beta does not import any more: ModuleNotFoundError: No module named 'beta.part'",
+                "python/beta/part.py",
+            ),
+            marks=pytest.mark.exhaustive,
         ),
         (
             'if name == "alpha/value.txt": yield Rewrite(path=entry.path, reason="why not", '
@@ -263,6 +269,7 @@ def paged(folder: Path, index: LocalIndex, more: str = "") -> None:
     minimal(folder, runtime=HERE, index=index.url, more=FUNCTION + native)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("touched", ["mapped", "packed"])
 def test_what_bringing_code_in_takes_is_told_by_library(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex, touched: str
@@ -285,6 +292,7 @@ def test_what_bringing_code_in_takes_is_told_by_library(
     assert one["ms"] > one["decoding_ms"] > 0
 
 
+@pytest.mark.exhaustive
 def test_a_function_that_fails_while_it_is_measured_is_told(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -371,6 +379,7 @@ def test_what_was_stripped_and_is_imported_unseen_is_named_and_is_lambdas_error(
     assert ended.code == 0, ended.errors
 
 
+@pytest.mark.exhaustive
 def test_the_cause_of_a_process_that_ends_is_found_whatever_it_printed(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:

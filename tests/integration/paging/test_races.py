@@ -145,6 +145,7 @@ int main(int argc, char **argv) {
 """
 
 
+@pytest.mark.exhaustive
 def test_an_instruction_that_faults_as_left_out_code_does_is_the_programs(tmp_path: Path) -> None:
     original = compile_c(tmp_path / "original/libtwin.so", filler() + FAULTS, "-O1")
     program = compile_program(tmp_path / "program", PROGRAM)
@@ -207,6 +208,7 @@ int main(int argc, char **argv) {
 """
 
 
+@pytest.mark.exhaustive
 def test_a_null_pointer_while_a_library_is_being_loaded(tmp_path: Path) -> None:
     first = twins(tmp_path / "first", "", options=PackOptions(level=3))
     other = compile_c(tmp_path / "libother.so", WAITS_AS_IT_LOADS)

@@ -103,6 +103,7 @@ class _Policies(ManagedPolicyLoader):  # type: ignore[misc]
         return {}
 
 
+@pytest.mark.exhaustive
 def test_sam(
     odd: Publisher, layers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ def test_sam(
     lint(tmp_path / "made.json")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_build_that_changed_since_is_exported_by_its_zips(
     odd: Publisher, aws: FakeAws, tool: str

@@ -182,6 +182,7 @@ def test_other_bytes_than_were_sent_are_told(publisher: Publisher, aws: FakeAws)
     assert "small-alpha" not in publisher.receipt[REGION]["layers"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_dies_half_way_is_taken_up_again(
     publisher: Publisher, aws: FakeAws, number: int

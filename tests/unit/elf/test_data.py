@@ -64,6 +64,7 @@ def test_only_data_goes(library: Path, packed: Path) -> None:
     assert verify(library, packed) is None
 
 
+@pytest.mark.exhaustive
 def test_blocks_one_after_the_other_are_one_hole(packed: Path, tmp_path: Path) -> None:
     source = SOURCE.replace(noise(), noise(2500))
     library = compiled(tmp_path / "lib.so", source)

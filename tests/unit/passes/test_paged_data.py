@@ -97,6 +97,7 @@ def test_auto_takes_as_few_libraries_as_the_room_asks_for(tmp_path: Path, payloa
     assert _with_data(_packed(payload, tmp_path, "auto", -(10**9))) == {"large", "middle"}
 
 
+@pytest.mark.exhaustive
 def test_data_that_a_program_copies_stays(
     tmp_path: Path, libraries: list[Path], payload: Payload
 ) -> None:

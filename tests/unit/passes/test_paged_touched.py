@@ -95,6 +95,7 @@ def test_a_library_of_which_all_was_touched_stays_as_it_is_where_there_is_room(
     assert done.stored_bytes < done.size
 
 
+@pytest.mark.exhaustive
 def test_mapped_code_leaves_the_room_that_bytecode_takes(tmp_path: Path, large: Path) -> None:
     """Of functions this short, bytecode is seven times as large as their source."""
     tree: Tree = {"alpha": {"alpha/a.so": large, "alpha/x.py": "f = lambda: 0\n" * 20_000}}
