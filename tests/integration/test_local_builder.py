@@ -277,6 +277,7 @@ def test_a_build_gets_the_recipes_variables_and_not_the_callers(
     assert "['1', None, '-O1 -g0']" in told
 
 
+@pytest.mark.exhaustive
 def test_a_wheel_that_was_built_with_other_variables_is_another(
     tmp_path: Path, index: LocalIndex, cache: Cache
 ) -> None:
@@ -335,6 +336,7 @@ def test_a_failing_build_is_told_with_its_last_lines_and_log(
     assert len(text.splitlines()) <= 18
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("code", "lack"),
     [
@@ -385,6 +387,7 @@ def test_nothing_is_built_for_another_architecture(
     )
 
 
+@pytest.mark.exhaustive
 def test_a_missing_interpreter_is_told_with_the_ways_out(
     tmp_path: Path, index: LocalIndex, cache: Cache
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_function_that_does_not_import_is_refused(
     assert hint in caught.value.hint
 
 
+@pytest.mark.exhaustive
 def test_so_is_one_whose_workload_meets_the_error(tmp_path: Path, emulator_cache: Cache) -> None:
     with pytest.raises(VerificationError) as caught:
         check(tmp_path, emulator_cache, f"import pandas\n{HANDLER}", more=FUNCTION)

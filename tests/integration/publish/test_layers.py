@@ -91,6 +91,7 @@ def test_a_version_for_another_runtime_is_not_reused(publisher: Publisher, aws: 
     assert aws.layers()[name] == [publisher.hashes[name]] * 2
 
 
+@pytest.mark.exhaustive
 def test_a_receipt_is_not_believed_where_aws_has_another_version(
     publisher: Publisher, aws: FakeAws
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_receipt_is_not_believed_where_aws_has_another_version(
     assert aws.layers()["small-alpha"][1:] == published["small-alpha"]
 
 
+@pytest.mark.exhaustive
 def test_one_region_that_fails_does_not_stop_the_others(publisher: Publisher, aws: FakeAws) -> None:
     aws.add(
         *("POST", PUBLISHED),
@@ -136,6 +138,7 @@ def test_one_region_that_fails_does_not_stop_the_others(publisher: Publisher, aw
     assert len(aws.layers("us-east-1")) == 3
 
 
+@pytest.mark.exhaustive
 def test_throttling_is_waited_for(publisher: Publisher, aws: FakeAws) -> None:
     refusal: dict[str, Any] = {
         "status": 429,
@@ -165,6 +168,7 @@ def test_an_answer_that_never_comes_does_not_publish_twice(
     assert aws.count("POST", r"/layers/small-alpha/versions") == (1 if after else 2)
 
 
+@pytest.mark.exhaustive
 def test_a_server_that_fails_for_a_while(publisher: Publisher, aws: FakeAws) -> None:
     aws.add("POST", PUBLISHED, times=2, status=500, code="ServiceException", message="oops")
     assert publisher.publish().code == 0
@@ -261,6 +265,7 @@ def test_a_build_that_came_without_its_hidden_files(publisher: Publisher, aws: F
     assert len(aws.layers()) == 3
 
 
+@pytest.mark.exhaustive
 def test_what_was_published_is_told_where_the_run_is_ended(
     publisher: Publisher, aws: FakeAws
 ) -> None:

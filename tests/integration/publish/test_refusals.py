@@ -17,6 +17,8 @@ from tests.support.command import COMMAND, environment
 
 PUBLISHED = r"/layers/[^/]+/versions$"
 
+pytestmark = pytest.mark.exhaustive
+
 
 def sent(aws: FakeAws) -> int:
     """How many layers came."""
