@@ -296,6 +296,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(project: Path, tmp_path: Pa
     assert plan["distributions"] == ["alpha==1.0", "beta==2.1", "gamma==1.0"]
 
 
+@pytest.mark.exhaustive
 def test_over_the_limit_the_build_is_complete_and_says_so(
     tmp_path: Path, index: LocalIndex
 ) -> None:

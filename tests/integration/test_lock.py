@@ -85,6 +85,7 @@ def test_equal_recipes_give_equal_locks_in_any_folder(
     assert one.text == two.text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("tool", ["uv", "pip-tools"])
 def test_pip_accepts_the_lock_and_would_install_just_that(
     tmp_path: Path, published: LocalIndex, tool: str

@@ -58,6 +58,7 @@ def test_an_exit_code_is_the_same_where_messages_cannot_be_written(
     assert run(stream, *arguments, folder=tmp_path).code == code
 
 
+@pytest.mark.exhaustive
 def test_a_build_and_its_report_need_no_standard_output(tmp_path: Path, index: LocalIndex) -> None:
     index.add(make_wheel(tmp_path / "w", "alpha"))
     minimal(tmp_path, runtime=HERE, index=index.url)

@@ -111,6 +111,7 @@ def test_a_relative_cache_takes_no_isolation_away(
     assert (ended.code, record(tmp_path)["isolation"]) == (0, "namespaces"), ended.errors
 
 
+@pytest.mark.exhaustive
 def test_a_function_that_does_without_is_verified(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:

@@ -49,6 +49,7 @@ def test_an_answer_that_changes_from_run_to_run_is_nobodys_fault(
     assert "The pass" not in ended.errors
 
 
+@pytest.mark.exhaustive
 def test_fields_that_differ_by_design_are_ignored(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:

@@ -176,6 +176,7 @@ def test_what_breaks_is_named_and_the_former_build_stays(
     assert build(tmp_path, emulator_cache, "--no-verify").code == 0
 
 
+@pytest.mark.exhaustive
 def test_numbers_may_differ_by_what_the_recipe_allows(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:
@@ -189,6 +190,7 @@ def test_numbers_may_differ_by_what_the_recipe_allows(
     assert record(tmp_path)["workloads"][0]["equal"] is False
 
 
+@pytest.mark.exhaustive
 def test_each_level_of_the_processor_is_verified_or_told(
     tmp_path: Path, emulator_cache: Cache, index: LocalIndex
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_second_run_sends_nothing_and_says_so(publisher: Publisher, aws: FakeA
     assert aws.count("POST", PUBLISHED) == 0
 
 
+@pytest.mark.exhaustive
 def test_only_what_changed_is_sent(publisher: Publisher, aws: FakeAws) -> None:
     assert publisher.publish().code == 0
     before = aws.layers()
