@@ -41,9 +41,9 @@ static void load_block(const struct job *job, uint32_t number)
     const size_t size = (size_t)block->pages * LP_PAGE;
     const int rights = block->flags & PF_X ? PROT_READ | PROT_EXEC : PROT_READ;
     uint64_t started = lp_clock();
-    uint8_t *memory =
-        lp_mmap(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE);
-    if (lp_failed(memory))
+    const struct lp_fresh fresh = lp_fresh_take(size);
+    uint8_t *memory = fresh.memory;
+    if (memory == NULL)
         lp_die(library->path, "not enough memory to load its data", LP_ADVICE_MEMORY);
     uint64_t decoding = lp_clock();
     decompress(job, block, memory);
@@ -54,6 +54,7 @@ static void load_block(const struct job *job, uint32_t number)
         lp_call6(SYS_mremap, (long)memory, (long)size, (long)size, MREMAP_MAYMOVE | MREMAP_FIXED,
                  (long)(library->base + block->vaddr), 0) < 0)
         lp_die(library->path, "not enough memory to load its data", LP_ADVICE_MEMORY);
+    lp_fresh_placed(&fresh);
     lp_time_block(library, number, started, decoding);
 }
 

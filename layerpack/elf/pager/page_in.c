@@ -7,53 +7,12 @@
 
 #include "pager.h"
 
-/* Address space for a process that has reached its limit: it is let go just before a window is
- * decompressed. Afterwards there is room for it again, since a window replaces a hole. */
-static void *volatile reserve;
-#define RESERVE_SIZE (1024 * 1024) /* the largest window for which that works */
-
 struct job {
     struct lp_library *library;
     struct lp_context *context;
     uint32_t page;
     uint64_t decoding;            /* nanoseconds; by `load` */
 };
-
-void lp_page_in_start(void)
-{
-    void *memory = lp_mmap(RESERVE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
-    reserve = lp_failed(memory) ? NULL : memory;
-}
-
-static uint8_t *fresh_memory(const struct lp_library *library, size_t size, bool *reserve_used)
-{
-    /* All of it is written to in a moment: one call is cheaper than a fault for each page. */
-    const int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-    const int writable = PROT_READ | PROT_WRITE;
-    uint8_t *memory = lp_mmap(size, writable, kind);
-    *reserve_used = false;
-    if (!lp_failed(memory))
-        return memory;
-    /* Held until the window is placed, so that only one thread is in need at a time. */
-    lp_take(&lp_shared->reserve);
-    *reserve_used = true;
-    /* Forgotten first: the child of a fork between the two would let go of what has come to lie
-     * there since. This way it merely never gets the address space back. */
-    void *spare = reserve;
-    reserve = NULL;
-    if (spare != NULL)
-        lp_munmap(spare, RESERVE_SIZE);
-    memory = lp_mmap(size, writable, kind);
-    if (lp_failed(memory))
-        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
-    return memory;
-}
-
-static void restore_reserve(void)
-{
-    lp_page_in_start();
-    lp_give(&lp_shared->reserve);
-}
 
 /* The bytes of a window, in fresh memory that its runs are to be moved from. */
 static void decompress(const struct job *job, const struct lp_window *window,
@@ -168,8 +127,10 @@ static void load(void *argument)
     const struct lp_window *window = &library->windows[number];
     uint32_t run_end = run_end_of(library, number);
     const struct lp_run *runs = &library->runs[window->first_run];
-    bool reserve_used;
-    uint8_t *memory = fresh_memory(library, window->raw, &reserve_used);
+    struct lp_fresh fresh = lp_fresh_take(window->raw);
+    uint8_t *memory = fresh.memory;
+    if (memory == NULL)
+        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
 
     job->decoding = lp_clock();
     decompress(job, window, runs, run_end - window->first_run, memory);
@@ -189,8 +150,7 @@ static void load(void *argument)
         }
         at += size;
     }
-    if (reserve_used)
-        restore_reserve();
+    lp_fresh_placed(&fresh);
 }
 
 bool lp_page_in(struct lp_library *library, uint32_t page)

@@ -117,7 +117,18 @@ const struct lp_range *lp_range_of_page(const struct lp_library *library, uint32
 
 /* Makes a page present. False if it already was. Does not return where it cannot be done. */
 bool lp_page_in(struct lp_library *library, uint32_t page);
-void lp_page_in_start(void);
+
+/* ---- memory for what comes in (fresh.c) ---- */
+
+void lp_fresh_start(void);
+/* `memory` is NULL where there is none. */
+struct lp_fresh {
+    uint8_t *memory;
+    bool has_reserve;
+};
+struct lp_fresh lp_fresh_take(size_t size);
+/* What lay in the memory has taken the place of a hole. */
+void lp_fresh_placed(const struct lp_fresh *fresh);
 
 /* ---- data (data.c) ---- */
 

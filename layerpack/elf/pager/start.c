@@ -6,7 +6,7 @@ __attribute__((constructor)) static void start(void)
     lp_locks_start();
     lp_trace_start();
     lp_contexts_start();
-    lp_page_in_start();
+    lp_fresh_start();
     lp_masks_start();
     lp_fault_start();
     lp_registry_start();
