@@ -24,8 +24,8 @@ from layerpack.elf.index import PAGE, Block, Range
 from layerpack.elf.ranges import UNWINDING, validated, whole_pages
 from layerpack.elf.read import SharedObject, map_file, read
 
-#: In pages; the most that the pager has a reserve for (pager/fresh.c). In libllvmlite, 62.0 MB become
-#: 7.5 MB; with 4 MB at a time 7.3 MB, in twice the time.
+#: In pages; the most that the pager has a reserve for (pager/fresh.c). In libllvmlite, 62.0 MB
+#: become 7.5 MB; with 4 MB at a time 7.3 MB, in twice the time.
 _BLOCK: Final = 256
 #: Less is not worth a segment of its own, and what each start then takes.
 _LEAST: Final = 16
