@@ -44,16 +44,18 @@ static void load_block(const struct job *job, uint32_t number)
     const struct lp_fresh fresh = lp_fresh_take(size);
     uint8_t *memory = fresh.memory;
     if (memory == NULL)
-        lp_die(library->path, "not enough memory to load its data", LP_ADVICE_MEMORY);
+        lp_die_without(library->path, LP_DATA, -ENOMEM);
     uint64_t decoding = lp_clock();
     decompress(job, block, memory);
     decoding = lp_clock() - decoding;
     if (block->flags & PF_X)
         __builtin___clear_cache((char *)memory, (char *)memory + size);
-    if (lp_mprotect(memory, size, rights) < 0 ||
-        lp_call6(SYS_mremap, (long)memory, (long)size, (long)size, MREMAP_MAYMOVE | MREMAP_FIXED,
-                 (long)(library->base + block->vaddr), 0) < 0)
-        lp_die(library->path, "not enough memory to load its data", LP_ADVICE_MEMORY);
+    long result = lp_mprotect(memory, size, rights);
+    if (result >= 0)
+        result = lp_call6(SYS_mremap, (long)memory, (long)size, (long)size,
+                          MREMAP_MAYMOVE | MREMAP_FIXED, (long)(library->base + block->vaddr), 0);
+    if (lp_failed((void *)result))
+        lp_die_without(library->path, LP_DATA, result);
     lp_fresh_placed(&fresh);
     lp_time_block(library, number, started, decoding);
 }

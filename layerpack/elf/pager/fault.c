@@ -181,6 +181,8 @@ static void end_by(int signal, siginfo_t *info, bool sent)
         return;
     lp_send_again(signal, info);
     lp_sigmask(SIG_UNBLOCK, &bit, NULL);
+    /* Of the first process of a PID namespace: what is sent to it by default is ignored. */
+    lp_fault_install(signal, false);
 }
 
 /* By kill or raise, or, for memory that failed elsewhere, by the kernel: no instruction waits to be

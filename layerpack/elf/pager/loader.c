@@ -233,16 +233,23 @@ static const ElfW(Phdr) *find_headers(struct maps *maps, const struct mapping *h
     return NULL;
 }
 
-bool lp_mapped_object(uintptr_t address, struct dl_phdr_info *object)
+bool lp_loader_comes_free(void)
+{
+    return loader_lock != NULL && !is_being_given() && !owner_is_gone();
+}
+
+enum lp_mapped lp_mapped_object(uintptr_t address, struct dl_phdr_info *object)
 {
     struct maps maps = {.at = 0};
     struct mapping head;
     ElfW(Ehdr) header;
     memset(object, 0, sizeof *object);
     object->dlpi_name = "";
-    maps.file = lp_call4(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    /* /proc/self shows nothing once the first thread has ended. */
+    maps.file =
+        lp_call4(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/maps", O_RDONLY | O_CLOEXEC, 0);
     if (maps.file < 0)
-        return false;
+        return LP_NOT_READ;
     if (find_head(&maps, address, &head) && read_header(&head, &header)) {
         lp_call4(SYS_lseek, maps.file, 0, 0, 0);
         maps.at = maps.size = 0;
@@ -253,5 +260,5 @@ bool lp_mapped_object(uintptr_t address, struct dl_phdr_info *object)
     for (int i = object->dlpi_phnum - 1; i >= 0; i--)
         if (object->dlpi_phdr[i].p_type == PT_LOAD && object->dlpi_phdr[i].p_offset < LP_PAGE)
             object->dlpi_addr = head.start - (object->dlpi_phdr[i].p_vaddr & ~(LP_PAGE - 1ull));
-    return object->dlpi_phdr != NULL;
+    return object->dlpi_phdr != NULL ? LP_MAPPED : LP_NONE;
 }

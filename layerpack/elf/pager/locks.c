@@ -19,9 +19,14 @@ extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
 extern void *__dso_handle;
 
 /* Kernels before 4.14 know no MADV_WIPEONFORK. */
+static bool is_wiped;
+
+/* A thread that another fork handler of the child began may hold locks by now: where the kernel
+ * wiped them, nothing is left to clear. */
 static void clear_in_child(void)
 {
-    memset(lp_shared, 0, sizeof *lp_shared);
+    if (!is_wiped)
+        memset(lp_shared, 0, sizeof *lp_shared);
     lp_shared->process = (uint32_t)lp_call4(SYS_getpid, 0, 0, 0, 0);
 }
 
@@ -33,7 +38,7 @@ void lp_locks_start(void)
         lp_die(NULL, "not enough memory to start the pager", LP_ADVICE_MEMORY);
     lp_shared = memory;
     /* Unlike fork handlers, this works for _Fork and for clone called directly, too. */
-    lp_call4(SYS_madvise, (long)memory, sizeof *lp_shared, MADV_WIPEONFORK, 0);
+    is_wiped = lp_call4(SYS_madvise, (long)memory, sizeof *lp_shared, MADV_WIPEONFORK, 0) == 0;
     __register_atfork(NULL, NULL, clear_in_child, &__dso_handle);
     lp_shared->process = (uint32_t)lp_call4(SYS_getpid, 0, 0, 0, 0);
 }

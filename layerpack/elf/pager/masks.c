@@ -101,15 +101,3 @@ LP_EXPORT int layerpack_sigprocmask(int how, const sigset_t *set, sigset_t *old)
     errno = problem;
     return -1;
 }
-
-LP_EXPORT int layerpack_sigsuspend(const sigset_t *set)
-{
-    sigset_t changed = *set;
-    lp_mask mask;
-    memcpy(&mask, set, sizeof mask);
-    mask = lp_mask_for_kernel(mask);
-    memcpy(&changed, &mask, sizeof mask);
-    struct lp_wait wait;
-    lp_wait_begins(&changed, &wait);
-    return lp_wait_ended(&wait, sigsuspend(&changed));
-}

@@ -54,8 +54,9 @@ static void protect(const struct lp_library *library, uint8_t *memory, size_t si
     /* arm64 does not see new code by itself; the kernel's own flush goes by page. */
     if (protection & PROT_EXEC)
         __builtin___clear_cache((char *)memory, (char *)memory + size);
-    if (lp_mprotect(memory, size, protection) < 0)
-        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
+    long result = lp_mprotect(memory, size, protection);
+    if (result < 0)
+        lp_die_without(library->path, LP_CODE, result);
 }
 
 /* Gives the bytes of all runs their rights: those that lie together and have the same in one call,
@@ -82,9 +83,10 @@ static void place(const struct lp_library *library, uint32_t page, uint32_t page
     size_t size = (size_t)pages * LP_PAGE;
     uintptr_t target =
         library->base + range->vaddr + (uintptr_t)(page - range->first_page) * LP_PAGE;
-    if (lp_call6(SYS_mremap, (long)memory, (long)size, (long)size, MREMAP_MAYMOVE | MREMAP_FIXED,
-                 (long)target, 0) < 0)
-        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
+    long result = lp_call6(SYS_mremap, (long)memory, (long)size, (long)size,
+                           MREMAP_MAYMOVE | MREMAP_FIXED, (long)target, 0);
+    if (lp_failed((void *)result))
+        lp_die_without(library->path, LP_CODE, result);
 }
 
 /* The number of the run behind a window's last. */
@@ -130,7 +132,7 @@ static void load(void *argument)
     struct lp_fresh fresh = lp_fresh_take(window->raw);
     uint8_t *memory = fresh.memory;
     if (memory == NULL)
-        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
+        lp_die_without(library->path, LP_CODE, -ENOMEM);
 
     job->decoding = lp_clock();
     decompress(job, window, runs, run_end - window->first_run, memory);

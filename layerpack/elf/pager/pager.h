@@ -104,9 +104,12 @@ bool lp_loader_is_locked(void);
 /* Takes it, waiting a little; false where it is not to be had, or where its holder is no more. */
 bool lp_loader_take(void);
 void lp_loader_give(void);
+/* Whether the lock will be given back by whoever holds it, as far as can be told. */
+bool lp_loader_comes_free(void);
 /* What dl_iterate_phdr would tell, without a name, of the object that maps an address; by what the
  * kernel knows, without the loader. Takes 5 kB of stack. */
-bool lp_mapped_object(uintptr_t address, struct dl_phdr_info *object);
+enum lp_mapped { LP_NONE, LP_MAPPED, LP_NOT_READ };
+enum lp_mapped lp_mapped_object(uintptr_t address, struct dl_phdr_info *object);
 /* The path of the library whose index is being read just now, if it maps this address. */
 const char *lp_being_read(uintptr_t address);
 /* The range of a page's address, NULL where nothing is paged. */
@@ -245,13 +248,20 @@ void lp_time_search(uint64_t started);
 
 /* ---- messages (report.c) ---- */
 
+enum lp_what { LP_CODE, LP_DATA };
+
 /* One line on stderr: "layerpack: <path>: <what>; <advice>". */
 void lp_say(const char *path, const char *what, const char *advice);
 /* The same, then dies by SIGABRT. Safe in a handler; the first of several threads speaks. */
 _Noreturn void lp_die(const char *path, const char *what, const char *advice);
 
+/* Dies as `result` of a system call for memory says; `what` cannot be loaded. */
+_Noreturn void lp_die_without(const char *path, enum lp_what what, long result);
+
 #define LP_ADVICE_DAMAGED "copy it anew, or build the layer again"
 #define LP_ADVICE_MEMORY \
     "give the process more memory (or raise its limit on address space or on memory mappings)"
+#define LP_ADVICE_ALLOWED \
+    "let the process map memory and make it executable (seccomp, SELinux or systemd forbids it)"
 
 #endif

@@ -166,7 +166,7 @@ static void write_word(uintptr_t *word, uintptr_t value)
     long file, written = 0;
     if (*word == value)
         return;
-    file = lp_call4(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
+    file = lp_call4(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem", O_RDWR | O_CLOEXEC, 0);
     if (file >= 0) {
         written = lp_call4(SYS_pwrite64, file, (long)&value, sizeof value, (long)word);
         lp_call4(SYS_close, file, 0, 0, 0);

@@ -160,7 +160,7 @@ static void read_index(struct lp_library *library, const struct dl_phdr_info *ob
     void *present =
         lp_mmap((size_t)states + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
     if (lp_failed(present))
-        lp_die(library->path, "not enough memory to load its code", LP_ADVICE_MEMORY);
+        lp_die_without(library->path, LP_CODE, (long)present);
     library->present = present;
 }
 
@@ -193,6 +193,7 @@ static void add(const struct dl_phdr_info *object, const ElfW(Phdr) *header, uin
 struct search {
     uintptr_t address;
     bool all;
+    enum lp_mapped mapped; /* what the kernel said, where the loader could not be asked */
 };
 
 /* Adds the object if it is packed and searched for; whether it is packed. */
@@ -232,10 +233,12 @@ static int visit(struct dl_phdr_info *object, size_t size, void *data)
 /* Whether the loader could not be asked, so that plain objects wait to be redirected. */
 static _Atomic bool owed;
 
-static void add_mapped(void *search)
+static void add_mapped(void *argument)
 {
+    struct search *search = argument;
     struct dl_phdr_info object;
-    if (lp_mapped_object(((const struct search *)search)->address, &object))
+    search->mapped = lp_mapped_object(search->address, &object);
+    if (search->mapped == LP_MAPPED)
         add_packed(&object, search);
 }
 
@@ -247,15 +250,21 @@ static void discover(struct search search)
         return;
     /* No lock of ours is held: another thread may be in the loader, waiting for one. */
     uint64_t started = lp_clock();
-    if (lp_loader_take()) {
+    bool taken;
+    do {
+        taken = lp_loader_take();
+        if (!taken) {
+            struct lp_context *context = lp_context_take();
+            atomic_store(&owed, true);
+            lp_context_run(context, add_mapped, &search);
+            lp_context_give(context);
+        }
+        /* Where no file can be opened, there is but the loader to ask. */
+    } while (!taken && search.mapped == LP_NOT_READ && lp_loader_comes_free());
+    if (taken) {
         atomic_store(&owed, false);
         dl_iterate_phdr(visit, &search);
         lp_loader_give();
-    } else {
-        struct lp_context *context = lp_context_take();
-        atomic_store(&owed, true);
-        lp_context_run(context, add_mapped, &search);
-        lp_context_give(context);
     }
     lp_time_search(started);
     atomic_compare_exchange_strong(asking, &thread, 0);

@@ -51,3 +51,16 @@ _Noreturn void lp_die(const char *path, const char *what, const char *advice)
     for (;;)
         lp_call4(SYS_exit_group, 134, 0, 0, 0);
 }
+
+_Noreturn void lp_die_without(const char *path, enum lp_what what, long result)
+{
+    if (result == -ENOMEM)
+        lp_die(path,
+               what == LP_CODE ? "not enough memory to load its code"
+                               : "not enough memory to load its data",
+               LP_ADVICE_MEMORY);
+    lp_die(path,
+           what == LP_CODE ? "the system does not let its code be loaded"
+                           : "the system does not let its data be loaded",
+           LP_ADVICE_ALLOWED);
+}

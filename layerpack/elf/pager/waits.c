@@ -17,16 +17,34 @@ extern int pthread_attr_setsigmask_np(pthread_attr_t *attributes, const sigset_t
     __attribute__((weak));
 extern int epoll_pwait2(int file, struct epoll_event *events, int count,
                         const struct timespec *time, const sigset_t *set) __attribute__((weak));
+/* What pthread_cleanup_push calls lies in libpthread before glibc 2.34, as threads do. */
+extern __typeof(__pthread_register_cancel) __pthread_register_cancel __attribute__((weak));
+extern __typeof(__pthread_unregister_cancel) __pthread_unregister_cancel __attribute__((weak));
+extern __typeof(__pthread_unwind_next) __pthread_unwind_next __attribute__((weak));
 extern int __ppoll_chk(struct pollfd *files, nfds_t count, const struct timespec *time,
                        const sigset_t *set, size_t size);
 
-/* A call of libc that waits, with `set` as its mask. */
+/* A call of libc that waits, with `set` as its mask. All of these are cancellation points: a thread
+ * that is cancelled there ends by functions of the program's, which may be packed. */
 #define WAITING(set, call) \
     ({ \
         struct lp_wait wait_; \
+        int result_; \
         lp_wait_begins(set, &wait_); \
-        lp_wait_ended(&wait_, call); \
+        if (__pthread_register_cancel == NULL) { \
+            result_ = call; \
+        } else { \
+            pthread_cleanup_push(is_cancelled, &wait_); \
+            result_ = call; \
+            pthread_cleanup_pop(0); \
+        } \
+        lp_wait_ended(&wait_, result_); \
     })
+
+static void is_cancelled(void *wait)
+{
+    lp_wait_ended(wait, 0);
+}
 
 /* `set` as the kernel is to have it, in `copy`; NULL stays NULL. */
 static const sigset_t *for_kernel(const sigset_t *set, sigset_t *copy)
@@ -187,6 +205,13 @@ static int wait_with(lp_mask mask)
     sigemptyset(&set);
     memcpy(&set, &mask, sizeof mask);
     return WAITING(&set, sigsuspend(&set));
+}
+
+LP_EXPORT int layerpack_sigsuspend(const sigset_t *set)
+{
+    lp_mask mask;
+    memcpy(&mask, set, sizeof mask);
+    return wait_with(mask);
 }
 
 /* BSD's: the mask while it waits. */

@@ -482,6 +482,46 @@ void once_of_two(void) {
     say_number("handled at most", most);
 }
 
+/* A thread that is cancelled where it waits: what runs at its end finds the program's mask, and its
+ * code. */
+static void cleaned(void *unused) {
+    static int calls;
+    sigset_t mask;
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    say_number("blocked", sigismember(&mask, SIGSEGV) + 2 * sigismember(&mask, SIGUSR1));
+    say_number("cleaned", call(700 + calls++ * 20, 1) != 0);
+    (void)unused;
+}
+static void *waits_cancelled(void *which) {
+    struct epoll_event event;
+    struct timespec second = {.tv_sec = 1};
+    sigset_t none;
+    sigemptyset(&none);
+    pthread_cleanup_push(cleaned, NULL);
+    pthread_barrier_wait(&together);
+    pthread_barrier_wait(&together);
+    switch (*(int *)which) {
+    case 0: ppoll(NULL, 0, &second, &none); break;
+    case 1: pselect(0, NULL, NULL, NULL, &second, &none); break;
+    case 2: epoll_pwait(epoll_create1(0), &event, 1, 1000, &none); break;
+    default: sigsuspend(&none);
+    }
+    pthread_cleanup_pop(0);
+    say("not reached\n");
+    return NULL;
+}
+void cancelled(void) {
+    pthread_barrier_init(&together, NULL, 2);
+    for (int which = 0; which < 4; which++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, waits_cancelled, &which);
+        pthread_barrier_wait(&together);
+        pthread_cancel(thread);
+        pthread_barrier_wait(&together);
+        pthread_join(thread, NULL);
+    }
+}
+
 /* The second thread faults when the first knows what to do: at the pager's call that restores its
  * mask, where seccomp's notification holds it. By then the handler must be gone. */
 static int second[2], taken[2], listener;

@@ -152,6 +152,59 @@ int main(int argc, char **argv) {
 """
 
 
+# Where /proc/PID/maps cannot be read: no descriptor is free, or the first thread has ended.
+UNREAD = r"""
+#include <dlfcn.h>
+#include <link.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+static pthread_barrier_t inside;
+static pthread_t first_thread;
+static char **words;
+static int hold(struct dl_phdr_info *object, size_t size, void *unused) {
+    pthread_barrier_wait(&inside);
+    poll(NULL, 0, 300);
+    (void)object; (void)size; (void)unused;
+    return 1;
+}
+static void *holder(void *unused) { dl_iterate_phdr(hold, NULL); return unused; }
+static void *work(void *is_first) {
+    pthread_t thread;
+    if (is_first == NULL) pthread_join(first_thread, NULL);
+    void *first = dlopen(words[1], RTLD_NOW), *second = dlopen(words[2], RTLD_NOW);
+    if (first == NULL || second == NULL) exit(2);
+    uint64_t (*call)(int, uint64_t) = (uint64_t (*)(int, uint64_t))dlsym(first, "call");
+    uint64_t (*call_all)(uint64_t) = (uint64_t (*)(uint64_t))dlsym(second, "call_all");
+    call(0, 1);
+    if (is_first != NULL) {
+        struct rlimit none = {3, 3};
+        setrlimit(RLIMIT_NOFILE, &none);
+    }
+    pthread_barrier_init(&inside, NULL, 2);
+    pthread_create(&thread, NULL, holder, NULL);
+    pthread_barrier_wait(&inside);
+    printf("%lx\n", (long)call_all(3));
+    pthread_join(thread, NULL);
+    exit(0);
+}
+int main(int argc, char **argv) {
+    pthread_t thread;
+    words = argv;
+    if (argc != 4) return 3;
+    if (strcmp(argv[3], "full") == 0) work(&thread);
+    first_thread = pthread_self();
+    pthread_create(&thread, NULL, work, NULL);
+    pthread_exit(NULL);
+}
+"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Libraries:
     """`first` and `second`, as they were and packed, and what else `program` is given."""
@@ -222,3 +275,15 @@ def test_no_thread_takes_the_loaders_lock_while_a_fault_asks_the_loader(
     libraries: Libraries, tmp_path: Path
 ) -> None:
     check_crossing(libraries, compile_c, run, tmp_path)
+
+
+@pytest.mark.parametrize("how", ["full", "ended"])
+def test_the_loader_is_waited_for_where_the_kernel_does_not_tell(
+    libraries: Libraries, tmp_path: Path, how: str
+) -> None:
+    program = compile_c(tmp_path / "program", UNREAD, "-pie", "-fPIE", "-ldl")
+    plain, packed = (
+        run(program, *pair, how, library=pair[0]) for pair in (libraries.original, libraries.packed)
+    )
+    assert plain.code == 0
+    assert packed == plain

@@ -27,6 +27,7 @@ SCENARIOS = [
     "bus",
     "by_sigaction",
     "by_signal",
+    "cancelled",
     "contexts",
     "crash",
     "crash_call",
