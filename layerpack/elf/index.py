@@ -210,9 +210,12 @@ def _read_index(data: bytes) -> Index:
         row = BLOCK.unpack_from(data, blocks_at + number * BLOCK.size)
         vaddr, offset, length, pages, flags, _ = row
         blocks.append(Block(vaddr=vaddr, pages=pages, flags=flags, offset=offset, size=length))
+    name, end, _ = data[name_at:size].partition(b"\0")
+    if not end:
+        raise ElfError("its index is damaged")
     return Index(
         source=source,
-        name=data[name_at : data.index(b"\0", name_at)].decode(),
+        name=name.decode(),
         frames=frames,
         frames_size=frames_size,
         filter=kind,

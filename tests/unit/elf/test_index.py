@@ -131,6 +131,17 @@ def test_every_damaged_byte_is_seen() -> None:
             form.read_index(data[:size])
 
 
+def test_a_name_without_end_is_damage() -> None:
+    data = form.write_index(INDEX)
+    fields = list(form.HEADER.unpack_from(data))
+    fields[17] = len(data)
+    form.HEADER.pack_into(changed := bytearray(data), 0, *fields)
+    fields[2] = form.checksum(bytes(changed[16:]))
+    form.HEADER.pack_into(changed, 0, *fields)
+    with pytest.raises(elf.ElfError, match="its index is damaged"):
+        form.read_index(bytes(changed))
+
+
 def test_another_version_is_named() -> None:
     data = form.write_index(INDEX)
     with pytest.raises(elf.ElfError, match="version 4, not 3"):
