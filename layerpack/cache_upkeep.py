@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from layerpack.cache import KINDS, Cache, entries, remove_entry
-from layerpack.errors import UsageError
-from layerpack.units import parse_size
+from layerpack.errors import LayerpackError, UsageError
+from layerpack.events import Events
+from layerpack.units import human_size, parse_size
 
 VARIABLE: Final = "LAYERPACK_CACHE_SIZE"
 _DEFAULT: Final = "10GB"
@@ -31,6 +33,13 @@ class Removed:
     entries: int
     bytes: int
     left_bytes: int
+
+
+@dataclass(kw_only=True, slots=True)
+class Use:
+    """One use of the cache; without `prunes` nothing is removed at its end, as nothing was added."""
+
+    prunes: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +94,31 @@ def prune(cache: Cache, limit: int | None) -> Removed | None:
                 count += 1
                 gone += one.size
         return Removed(entries=count, bytes=gone, left_bytes=total - gone)
+
+
+@contextmanager
+def in_use(cache: Cache, events: Events) -> Iterator[Use]:
+    """Use the cache (see `Cache.opened`), and prune it to its size limit afterwards, also after an
+    error.
+
+    Raises UsageError for a size limit that is none, before anything is done.
+    """
+    limit = size_limit()
+    use = Use()
+    try:
+        with cache.opened(lambda: events.warn(f"waiting for the cache {cache.root}: it is pruned")):
+            yield use
+    except BaseException:
+        # A command that fails every time fills the cache too. Its own error is the one to report.
+        with suppress(LayerpackError, OSError):
+            _prune_after(use, cache, limit, events)
+        raise
+    _prune_after(use, cache, limit, events)
+
+
+def _prune_after(use: Use, cache: Cache, limit: int | None, events: Events) -> None:
+    if use.prunes and (removed := prune(cache, limit)) and removed.entries:
+        events.note(f"removed {human_size(removed.bytes)} that was unused longest from the cache")
 
 
 def _found(cache: Cache, kind: str) -> Iterator[_Entry]:

@@ -48,7 +48,9 @@ def info(
 def prune(
     size: Size = None, format_: FormatOption = Format.TABLE, cache_dir: CacheDir = None
 ) -> None:
-    """Remove the longest unused results, down to the size limit, as every build does at its end.
+    """Remove the longest unused results, down to the size limit.
+
+    Commands that add to the cache do this at their end.
 
     Exit codes: 0 done, 2 usage, or another layerpack uses the cache.
     """
