@@ -37,7 +37,7 @@ class Removed:
 
 @dataclass(kw_only=True, slots=True)
 class Use:
-    """One use of the cache; without `prunes` nothing is removed at its end, as nothing was added."""
+    """One use of the cache; `prunes` is false where nothing was added, so that nothing must go."""
 
     prunes: bool = True
 
