@@ -50,15 +50,16 @@ class _Entry:
 
 
 def size_limit(text: str | None = None) -> int | None:
-    """The cache's size limit in bytes, as `text`, else LAYERPACK_CACHE_SIZE, else the default says
-    (`20GB`; `none` for no limit, which is None). Raises UsageError."""
+    """The cache's size limit in bytes, as `text` (--size), else LAYERPACK_CACHE_SIZE, else the
+    default says (`20GB`; `none` for no limit, which is None). Raises UsageError."""
+    source = "--size" if text else VARIABLE
     text = text or os.environ.get(VARIABLE) or _DEFAULT
     if text.strip().lower() == "none":
         return None
     try:
         return parse_size(text, decimal=True)
     except ValueError as error:
-        raise UsageError(f"{VARIABLE}: {error}", "Such as 20GB; none is no limit.") from None
+        raise UsageError(f"{source}: {error}", "Such as 20GB; none is no limit.") from None
 
 
 def stocks(cache: Cache) -> tuple[Stock, ...]:

@@ -21,9 +21,8 @@ Size = Annotated[
     str | None,
     typer.Option(
         "--size",
-        envvar="LAYERPACK_CACHE_SIZE",
         metavar="SIZE",
-        help="The size limit, such as 20GB, or none (default: 10GB).",
+        help="The size limit, such as 20GB, or none (default: LAYERPACK_CACHE_SIZE, else 10GB).",
     ),
 ]
 

@@ -135,6 +135,8 @@ def test_the_limit_is_ten_gigabytes_unless_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LAYERPACK_CACHE_SIZE", "a lot")
     with pytest.raises(UsageError, match="LAYERPACK_CACHE_SIZE"):
         size_limit()
+    with pytest.raises(UsageError, match=r"^--size: "):
+        size_limit("a little")
 
 
 def test_a_use_ends_with_the_cache_within_its_limit(
