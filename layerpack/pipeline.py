@@ -80,7 +80,7 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     if recipe.verify.required:
         options = replace(options, required=True)
     if options.required and not options.verify:
-        raise not_proven("--no-verify")
+        raise not_proven("--no-verify", "Leave out --no-verify (or LAYERPACK_VERIFY).")
     function = function_entries(recipe)
     if recipe.profile.deprecated <= date.today():
         events.warn(f"AWS deprecated {recipe.runtime} on {recipe.profile.deprecated}")
