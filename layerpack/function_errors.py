@@ -86,8 +86,8 @@ def advice(
         hint = "Name a function of that module in function.handler."
     elif told["errorType"] == "TypeError" and "is a coroutine or a generator" in message:
         hint = (
-            f"Make {handler or 'the handler'} a plain function: `def` without `async` or `yield`; "
-            "asyncio.run in it waits for a coroutine."
+            "Make the handler a plain function, `def` without `async` or `yield` "
+            f"(function.handler: {handler}); asyncio.run in it waits for a coroutine."
         )
     elif told["errorType"] == "TypeError" and all("/awslambdaric/" in x for x in _trace(told)):
         hint = (
