@@ -267,8 +267,9 @@ def _run(script: Path, interpreter: Path, opt: Path, packages: Path, folders: _F
     if result.returncode != 0:
         ended = result.returncode
         ending = f"exit code {ended}" if ended >= 0 else f"signal {-ended}"
+        said = result.tail(15)
         raise BuildToolError(
-            f"the prepare script {script} failed ({ending}):\n{result.tail(15)}",
+            f"the prepare script {script} failed ({ending})" + (f":\n{said}" if said else ""),
             "It runs as `python SCRIPT SOURCE OUTPUT` with the recipe's distributions importable.",
         )
     if not folders.output.is_dir():

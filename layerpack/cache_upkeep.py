@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from layerpack.cache import KINDS, Cache, entries, remove_entry
-from layerpack.errors import UsageError
-from layerpack.units import parse_size
+from layerpack.errors import LayerpackError, UsageError
+from layerpack.events import Events
+from layerpack.units import human_size, parse_size
 
 VARIABLE: Final = "LAYERPACK_CACHE_SIZE"
 _DEFAULT: Final = "10GB"
@@ -33,6 +35,13 @@ class Removed:
     left_bytes: int
 
 
+@dataclass(kw_only=True, slots=True)
+class Use:
+    """One use of the cache; `prunes` is false where nothing was added, so that nothing must go."""
+
+    prunes: bool = True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
     used: float
@@ -41,15 +50,16 @@ class _Entry:
 
 
 def size_limit(text: str | None = None) -> int | None:
-    """The cache's size limit in bytes, as `text`, else LAYERPACK_CACHE_SIZE, else the default says
-    (`20GB`; `none` for no limit, which is None). Raises UsageError."""
+    """The cache's size limit in bytes, as `text` (--size), else LAYERPACK_CACHE_SIZE, else the
+    default says (`20GB`; `none` for no limit, which is None). Raises UsageError."""
+    source = "--size" if text else VARIABLE
     text = text or os.environ.get(VARIABLE) or _DEFAULT
     if text.strip().lower() == "none":
         return None
     try:
         return parse_size(text, decimal=True)
     except ValueError as error:
-        raise UsageError(f"{VARIABLE}: {error}", "Such as 20GB; none is no limit.") from None
+        raise UsageError(f"{source}: {error}", "Such as 20GB; none is no limit.") from None
 
 
 def stocks(cache: Cache) -> tuple[Stock, ...]:
@@ -85,6 +95,31 @@ def prune(cache: Cache, limit: int | None) -> Removed | None:
                 count += 1
                 gone += one.size
         return Removed(entries=count, bytes=gone, left_bytes=total - gone)
+
+
+@contextmanager
+def in_use(cache: Cache, events: Events) -> Iterator[Use]:
+    """Use the cache (see `Cache.opened`), and prune it to its size limit afterwards, also after an
+    error.
+
+    Raises UsageError for a size limit that is none, before anything is done.
+    """
+    limit = size_limit()
+    use = Use()
+    try:
+        with cache.opened(lambda: events.warn(f"waiting for the cache {cache.root}: it is pruned")):
+            yield use
+    except BaseException:
+        # A command that fails every time fills the cache too. Its own error is the one to report.
+        with suppress(LayerpackError, OSError):
+            _prune_after(use, cache, limit, events)
+        raise
+    _prune_after(use, cache, limit, events)
+
+
+def _prune_after(use: Use, cache: Cache, limit: int | None, events: Events) -> None:
+    if use.prunes and (removed := prune(cache, limit)) and removed.entries:
+        events.note(f"removed {human_size(removed.bytes)} that was unused longest from the cache")
 
 
 def _found(cache: Cache, kind: str) -> Iterator[_Entry]:

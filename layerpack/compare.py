@@ -12,7 +12,7 @@ from typing import Any, Final
 
 #: Who gave the two answers, for the sentences that tell their difference.
 Sides = tuple[str, str]
-_BUILT: Final[Sides] = ("the plain install", "the layers")
+BUILT: Final[Sides] = ("the plain install", "the layers")
 #: In errors: requests' identifiers, and addresses.
 _CHANGING: Final = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b0x[0-9a-f]+\b")
 #: Further ones are counted.
@@ -77,7 +77,7 @@ def differences(
     tolerance: float,
     *,
     ignore: Sequence[str] = (),
-    sides: Sides = _BUILT,
+    sides: Sides = BUILT,
 ) -> Differences:
     """Where two answers (JSON) differ, and how.
 
@@ -150,7 +150,7 @@ def _named(value: dict[str, Any], names: Sequence[str]) -> dict[str, int]:
 @dataclass(frozen=True, slots=True)
 class _Comparison:
     tolerance: float
-    sides: Sides = field(default=_BUILT)
+    sides: Sides = field(default=BUILT)
 
     def of(self, path: tuple[str | int, ...], left: Any, right: Any) -> Iterator[Difference]:
         if isinstance(left, dict) and isinstance(right, dict):

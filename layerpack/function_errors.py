@@ -84,6 +84,11 @@ def advice(
         hint = f"Fix the syntax, {_LOOK}"
     elif told["errorType"] == "Runtime.HandlerNotFound":
         hint = "Name a function of that module in function.handler."
+    elif told["errorType"] == "TypeError" and "is a coroutine or a generator" in message:
+        hint = (
+            "Make the handler a plain function, `def` without `async` or `yield` "
+            f"(function.handler: {handler}); asyncio.run in it waits for a coroutine."
+        )
     elif told["errorType"] == "TypeError" and all("/awslambdaric/" in x for x in _trace(told)):
         hint = (
             "Lambda calls the handler with an event and a context: name a function of these two in "

@@ -270,6 +270,9 @@ class _Selection:
             *(self._leftovers, *reversed(rules[_GIT])),
         ):
             verdict = one.verdict(path, folder=is_folder)
+            # A virtual environment has any name (PEP 405).
+            if one is self._leftovers and is_folder and (path / "pyvenv.cfg").is_file():
+                return _LEFTOVER
             if verdict is None or (one is self._leftovers and not verdict[0]):
                 continue
             numbered = one.name.endswith((_GIT, _OWN))

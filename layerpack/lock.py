@@ -20,10 +20,8 @@ from layerpack.errors import ResolveError
 from layerpack.recipe import Recipe
 from layerpack.units import key_of, sha256_bytes, write_text
 
-_HINT: Final = (
-    "Remove it, and `layerpack lock` writes it anew. If another tool made it, give the recipe's "
-    "file another name."
-)
+# Never to remove it: it may be another tool's.
+_HINT: Final = "A lock has the name of its recipe's file: give the recipe's file another."
 _FORMAT = 1
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _HEADER = re.compile(r"^# (?P<key>[a-z-]+): (?P<value>.*)$")
@@ -134,9 +132,7 @@ class Lock:
                     if found
                     else "it is not a lock that layerpack made"
                 ),
-                "Use a newer layerpack."
-                if found
-                else "A lock has the name of its recipe's file: give the recipe's file another.",
+                "Use a newer layerpack." if found else _HINT,
             )
         body = "".join(lines[end:]).lstrip("\n")
         try:

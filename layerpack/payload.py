@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from layerpack.units import sha256_file, sorted_walk
 
@@ -23,6 +24,28 @@ LIBRARIES = "lib"
 ASSETS = "assets"
 #: Folders beside modules that hold none.
 _NO_MODULES = frozenset({"__pycache__", "bin", "include", "share", "lib", "etc", "man"})
+
+COMPILED: Final = "source of a compiled module"
+#: Files that only compilers and type checkers read, by their endings.
+SOURCE_KINDS: Final = {
+    ".pyi": "type stub",
+    ".h": "header",
+    ".hh": "header",
+    ".hpp": "header",
+    ".cuh": "header",
+    ".c": COMPILED,
+    ".cc": COMPILED,
+    ".cpp": COMPILED,
+    ".cu": COMPILED,
+    ".pyx": COMPILED,
+    ".pxd": COMPILED,
+    ".pxi": COMPILED,
+    ".f": COMPILED,
+    ".f90": COMPILED,
+    ".a": "static library",
+    ".la": "static library",
+    ".lib": "static library",
+}
 
 
 def is_library_name(path: str) -> bool:

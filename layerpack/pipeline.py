@@ -14,7 +14,7 @@ from layerpack.build_folder import BuildFolder
 from layerpack.builders.api import Builder
 from layerpack.builders.choose import Wish, docker_need, open_builder
 from layerpack.cache import Cache
-from layerpack.cache_upkeep import prune, size_limit
+from layerpack.cache_upkeep import in_use
 from layerpack.elf.windows import ZSTD
 from layerpack.errors import UsageError, VerificationError
 from layerpack.events import Events
@@ -29,7 +29,7 @@ from layerpack.payload import FileEntry
 from layerpack.plain_run import PlainRun, not_proven, open_plain_run
 from layerpack.recipe import Recipe
 from layerpack.stages import Stages
-from layerpack.units import human_size, key_of
+from layerpack.units import key_of
 from layerpack.verification import Proof, ProofOptions, unjudged, unproven, verify
 
 #: What the manifest of a build says that was not to be verified; the next one may be.
@@ -80,23 +80,17 @@ def build(recipe_path: Path, options: BuildOptions, events: Events) -> BuildResu
     if recipe.verify.required:
         options = replace(options, required=True)
     if options.required and not options.verify:
-        raise not_proven("--no-verify")
+        raise not_proven("--no-verify", "Leave out --no-verify (or LAYERPACK_VERIFY).")
     function = function_entries(recipe)
     if recipe.profile.deprecated <= date.today():
         events.warn(f"AWS deprecated {recipe.runtime} on {recipe.profile.deprecated}")
-    limit = size_limit()
     with (
-        _opened(options.cache, events),
+        in_use(options.cache, events) as use,
         closing(open_builder(recipe, options.wish, options.cache, events)) as builder,
     ):
         result = _build(recipe, options, events, builder, function)
-    if not result.fresh and (removed := prune(options.cache, limit)) and removed.entries:
-        events.note(f"removed {human_size(removed.bytes)} that was unused longest from the cache")
-    return result
-
-
-def _opened(cache: Cache, events: Events) -> AbstractContextManager[None]:
-    return cache.opened(lambda: events.warn(f"waiting for the cache {cache.root}: it is pruned"))
+        use.prunes = not result.fresh
+        return result
 
 
 def _build(
@@ -213,7 +207,7 @@ def prove(
         )
     image = folder.image()
     with (
-        _opened(options.cache, events),
+        in_use(options.cache, events),
         folder.locked(lambda: events.warn(f"waiting for another build of {folder.path}")),
     ):
         if lock is None or reason or not is_fresh(folder, recipe, lock, image):

@@ -45,11 +45,13 @@ NOT_ISOLATED: Final = (
 UNJUDGED: Final = "libraries and programs that ran were not compared with Lambda's"
 
 
-def not_proven(reason: str) -> VerificationError:
+def not_proven(
+    reason: str,
+    hint: str = "Build where the function can run, or ask for less (verify.required, cpu).",
+) -> VerificationError:
     """The error for a build that must be proven, and is not."""
     return VerificationError(
-        f"the layers are not verified, as the recipe or --require-verified asks: {reason}",
-        "Build where the function can run, or ask for less (verify.required, cpu).",
+        f"the layers are not verified, as the recipe or --require-verified asks: {reason}", hint
     )
 
 

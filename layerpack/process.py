@@ -1,4 +1,8 @@
-"""The only door to subprocesses.
+"""The door to the programs that a build runs.
+
+The emulator starts its sandboxes itself (emulator/sandbox.py, and what runs in them); loader.py and
+emulator/system.py ask the loader and an interpreter, as they also run in containers; elf/, which
+stands alone, compiles the pager.
 
 Every program has a session of its own, and all of that session ends with it: before the program is
 reaped, so that its number is still its own and no other process is ever signalled. Where layerpack

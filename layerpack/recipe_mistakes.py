@@ -21,6 +21,8 @@ _MOST_SUGGESTED: Final = 3
 #: A key that is spelt right, but elsewhere, is as near as one that is spelt a little wrong here.
 _ELSEWHERE: Final = 0.1
 _NEAR: Final = 0.7
+#: Synonyms are many and short: only a slip or two.
+_NEAR_SYNONYM: Final = 0.8
 
 #: What other tools call a recipe's keys.
 SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -293,8 +295,8 @@ def _key_hint(model: type[BaseModel], location: Location) -> str:
 def _nearest(
     keys: list[tuple[str, ...]], parent: tuple[str, ...], key: str
 ) -> list[tuple[str, ...]]:
-    """The keys that one may mean by `key` below `parent`: by spelling here, by meaning, by
-    spelling elsewhere; none where nothing is near."""
+    """The keys that one may mean by `key` below `parent`: by spelling here, by meaning (a
+    synonym may be misspelt), by spelling elsewhere; none where nothing is near."""
     wanted = key.lower().replace("_", "-")
     same = [path for path in keys if path[-1].replace("_", "-") == wanted]
     for path in same:
@@ -313,4 +315,7 @@ def _nearest(
     spelt = [path for path, score in scores.items() if score == best and score >= _NEAR]
     if any(path[:-1] == parent for path in spelt):
         return spelt
-    return list(dict.fromkeys(elsewhere)) or spelt
+    if elsewhere or wanted in SYNONYMS:
+        return list(dict.fromkeys(elsewhere)) or spelt
+    near = difflib.get_close_matches(wanted, SYNONYMS, 1, max(_NEAR_SYNONYM, best))
+    return (_nearest(keys, parent, near[0]) if near else []) or spelt

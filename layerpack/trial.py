@@ -22,7 +22,7 @@ from layerpack.emulator.sandbox import Isolation, Program, Settings
 from layerpack.emulator.trees import Trees
 from layerpack.errors import VerificationError
 from layerpack.events import Events
-from layerpack.function_errors import described, ended_by_itself
+from layerpack.function_errors import described, ended_by_itself, is_timeout
 from layerpack.import_times import ImportTime, import_tree, imported
 from layerpack.isolation import Isolator, Wanted
 from layerpack.limits import LARGEST_MEMORY_MB
@@ -161,13 +161,17 @@ class Trial:
         if not task.exists():
             task.mkdir()
             shutil.copy(_IMPORTS, task / "layerpack_imports.py")
-        event = {"modules": modules, "seconds": _MODULE_SECONDS}
+        event = {"modules": modules, "seconds": self._bounded(_MODULE_SECONDS)}
         handler = "layerpack_imports.handler"
-        environment = self._environment(replace(trees, task=task), handler, self._settings)
+        settings = replace(self._settings, timeout=self._bounded(self._settings.timeout))
+        environment = self._environment(replace(trees, task=task), handler, settings)
         try:
             answer = environment.invoke(json.dumps(event).encode())
         finally:
             environment.close()
+        if self.until is not None and is_timeout(answer.payload.decode()):
+            # Who set the time knows that it is over.
+            return dict.fromkeys(modules, "it does not come to an end")
         if answer.error_type:
             raise VerificationError(
                 f"the modules cannot be imported: {answer.payload.decode()}", "Try --no-verify."
@@ -241,10 +245,14 @@ class Trial:
     def _configured(self, variables: Mapping[str, str]) -> Settings:
         """The function's settings, with its own variables and these."""
         own = self.recipe.function.environment if self.recipe.function else {}
-        timeout = float(self.recipe.verify.timeout)
-        if self.until is not None:
-            timeout = min(timeout, max(1.0, self.until - time.monotonic()))
+        timeout = self._bounded(self.recipe.verify.timeout)
         return replace(self._settings, timeout=timeout, variables={**own, **variables})
+
+    def _bounded(self, seconds: float) -> float:
+        """So many seconds, or fewer where `until` comes earlier; at least one."""
+        if self.until is None:
+            return float(seconds)
+        return min(float(seconds), max(1.0, self.until - time.monotonic()))
 
     def _invoked(self, trees: Trees, settings: Settings, *, only: str = "") -> list[Ran]:
         assert self.recipe.function is not None  # noqa: S101 (workloads need one)

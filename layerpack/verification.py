@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from layerpack.answers import Answered, Answers
-from layerpack.compare import Differences, differences, only, unmatched
+from layerpack.compare import BUILT, Differences, Sides, differences, only, unmatched
 from layerpack.culprit import Culprit
 from layerpack.emulator.trees import Trees, unzip
 from layerpack.errors import VerificationError
@@ -24,6 +24,8 @@ from layerpack.plain_run import NOT_ISOLATED, UNJUDGED, PlainRun
 from layerpack.processor_levels import Level
 from layerpack.trial import Ran
 
+#: Whose answers differ where the plain install's own do.
+_RUNS: Final[Sides] = ("one run", "the next")
 #: Sizes of memory that are advised are multiples of it, in MB.
 _MEMORY_STEP: Final = 64
 # Text of the error raised when removed code is called; the message names the recipe key that brings
@@ -287,17 +289,22 @@ class _Proof:
                 f"{lack.hint}"
             )
 
-    def _problem(self, packed: Ran, plain: Ran) -> Differences:
+    def _problem(self, packed: Ran, plain: Ran, sides: Sides = BUILT) -> Differences:
         if packed.fails or plain.fails:
             failed = packed if packed.fails else plain
             return only(failed.failure, last_words(failed.last_words))
-        return self._differs(packed, plain, self._recipe.verify.tolerance)
+        return self._differs(packed, plain, self._recipe.verify.tolerance, sides)
 
-    def _differs(self, packed: Ran, plain: Ran, tolerance: float) -> Differences:
+    def _differs(
+        self, packed: Ran, plain: Ran, tolerance: float, sides: Sides = BUILT
+    ) -> Differences:
         """How the answers differ, or else the second ones."""
         pairs = ((plain.payload, packed.payload), (plain.again or "", packed.again or ""))
         ignore = self._recipe.verify.ignore
-        found = (differences(x.encode(), y.encode(), tolerance, ignore=ignore) for x, y in pairs)
+        found = (
+            differences(x.encode(), y.encode(), tolerance, ignore=ignore, sides=sides)
+            for x, y in pairs
+        )
         return next((one for one in found if one), Differences())
 
     def _raise_workload(
@@ -307,7 +314,7 @@ class _Proof:
         _raise_if_left_out(f"{what}: {problem.text}")
         self._events.step(f"running {what} on the plain install again")
         again = self._plain.answers_now(plain.name, settings)
-        if changing := self._problem(again, plain):
+        if changing := self._problem(again, plain, _RUNS):
             fields = ", ".join(_as_yaml(path) for path in changing.ignore)
             ignore = f"ignore fields that differ by design (verify: {{ignore: [{fields}]}}), "
             raise VerificationError(

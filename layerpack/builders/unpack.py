@@ -171,9 +171,10 @@ def payload_of(
     for wheel, one in zip(wheels, unpacked, strict=True):
         count, first = one.unlisted
         if count:
+            which = f"{first}); it is" if count == 1 else f"{first}, ...); they are"
             notes.append(
-                f"{wheel.path.name}: its RECORD lacks {count} of its files ({first}, ...); they "
-                "are installed, as pip does"
+                f"{wheel.path.name}: its RECORD lacks {count} of its files ({which} installed, as "
+                "pip does"
             )
         for path, size, mode, digest in one.index:
             entry = FileEntry(

@@ -21,9 +21,8 @@ Size = Annotated[
     str | None,
     typer.Option(
         "--size",
-        envvar="LAYERPACK_CACHE_SIZE",
         metavar="SIZE",
-        help="The size limit, such as 20GB, or none (default: 10GB).",
+        help="The size limit, such as 20GB, or none (default: LAYERPACK_CACHE_SIZE, else 10GB).",
     ),
 ]
 
@@ -48,7 +47,9 @@ def info(
 def prune(
     size: Size = None, format_: FormatOption = Format.TABLE, cache_dir: CacheDir = None
 ) -> None:
-    """Remove the longest unused results, down to the size limit, as every build does at its end.
+    """Remove the longest unused results, down to the size limit.
+
+    Commands that add to the cache do this at their end.
 
     Exit codes: 0 done, 2 usage, or another layerpack uses the cache.
     """

@@ -88,6 +88,7 @@ def emulated(
     Raises UsageError for a build or options that do not do, and what `program_of` raises.
     """
     from layerpack.cache import Cache
+    from layerpack.cache_upkeep import in_use
     from layerpack.cli.builds import find_build
     from layerpack.cli.reporter import Reporter
     from layerpack.emulation import isolator_of, program_of, settings_of
@@ -111,7 +112,7 @@ def emulated(
         ) as isolator,
         ExitStack() as held,
     ):
-        with cache.opened(), reporter:
+        with reporter, in_use(cache, reporter.events):
             program = program_of(found.folder, found.manifest, cache, reporter.events)
             held.enter_context(cache.holding(program.opt, program.client))
             isolator.prepare(program)

@@ -45,6 +45,7 @@ def lock(
 
     from layerpack.builders.choose import Wish, open_builder
     from layerpack.cache import Cache
+    from layerpack.cache_upkeep import in_use
     from layerpack.cli.render import print_lock_change
     from layerpack.cli.reporter import Reporter
     from layerpack.lock import Lock
@@ -57,6 +58,7 @@ def lock(
     wish = Wish(builder=builder.value, base_image=base_image, doing="resolving")
     with (
         Reporter(quiet=quiet, verbose=verbose) as reporter,
+        in_use(cache, reporter.events),
         closing(open_builder(loaded, wish, cache, reporter.events)) as opened,
     ):
         if former is not None and former.edit:

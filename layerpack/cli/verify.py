@@ -44,7 +44,8 @@ def verify(
 
     What is found is printed, and written into the build's manifest and report.
 
-    Exit codes: 0 proven, 2 usage, 4 recipe, 6 build tool, 7 verification.
+    Exit codes: 0 proven, or nothing of it can run here and the recipe has no `verify.required`
+    (a warning and the record say so), 2 usage, 4 recipe, 6 build tool, 7 verification.
     """
     from layerpack import pipeline
     from layerpack.cache import Cache

@@ -29,6 +29,7 @@ from layerpack.loader import CACHE, cache_of, libraries_in, libraries_of, loader
 #: Where programs are that Lambda has, and where there are others.
 _SEARCH_PATH: Final = "/usr/bin:/bin:/usr/sbin:/sbin"
 _OTHERS: Final = "/usr/local/bin:/usr/local/sbin:/var/lang/bin"
+_PASSED: Final = ("LD_LIBRARY_PATH", "PATH")
 #: Folders that are replaced by what stands for Lambda's of them, where the image has them; of its
 #: other folders nothing does, but for those that the engine or the function brings.
 FOLDERS: Final = (
@@ -138,7 +139,11 @@ def find(order: Order, interpreter: Path, listed: dict[str, tuple[str, ...]]) ->
 def _ca_file(interpreter: Path) -> str:
     ask = "import ssl; print(ssl.get_default_verify_paths().openssl_cafile, end='')"
     command = [str(interpreter), "-I", "-S", "-c", ask]
-    asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    # None of the caller's variables but what an interpreter may need to start.
+    variables = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    asked = subprocess.run(
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+    )
     path = os.fsdecode(asked.stdout)
     return canonical(Path(path)) if path and not path.startswith("/etc/") else path
 

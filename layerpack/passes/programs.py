@@ -23,8 +23,7 @@ from layerpack.passes import folders
 from layerpack.passes.api import Edit, Keep, PassContext, Remove
 from layerpack.passes.built_paths import built_folders
 from layerpack.passes.code import parse, walk
-from layerpack.passes.sources import KINDS as SOURCE_KINDS
-from layerpack.payload import FileEntry, Payload, is_library_name
+from layerpack.payload import SOURCE_KINDS, FileEntry, Payload, is_library_name
 from layerpack.recipe import Recipe
 
 #: Files that only compilers, type checkers and people read, by their endings.

@@ -21,30 +21,9 @@ from layerpack.passes.api import Edit, Keep, PassContext, Remove
 from layerpack.passes.code import is_build_script, parse
 from layerpack.passes.file_reads import FileReads, file_reads
 from layerpack.passes.includes import Includes, header_folders, is_below
-from layerpack.payload import FileEntry, Payload
+from layerpack.payload import COMPILED, SOURCE_KINDS, FileEntry, Payload
 from layerpack.recipe import Recipe
 
-_SOURCE = "source of a compiled module"
-#: Files that no program reads, by their endings.
-KINDS = {
-    ".pyi": "type stub",
-    ".h": "header",
-    ".hh": "header",
-    ".hpp": "header",
-    ".cuh": "header",
-    ".c": _SOURCE,
-    ".cc": _SOURCE,
-    ".cpp": _SOURCE,
-    ".cu": _SOURCE,
-    ".pyx": _SOURCE,
-    ".pxd": _SOURCE,
-    ".pxi": _SOURCE,
-    ".f": _SOURCE,
-    ".f90": _SOURCE,
-    ".a": "static library",
-    ".la": "static library",
-    ".lib": "static library",
-}
 #: Of what else a folder of headers holds: X macros, tables that TableGen and protoc read, templates
 #: of C++; and headers without an ending (`Eigen/Core`).
 _HEADER_SUFFIXES = frozenset(
@@ -52,7 +31,7 @@ _HEADER_SUFFIXES = frozenset(
 )
 _LICENCE = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|AUTHORS)", re.IGNORECASE)
 _QUOTED_SUFFIX = re.compile(
-    rb"""\.(?:%s)["']""" % b"|".join(suffix[1:].encode() for suffix in KINDS)
+    rb"""\.(?:%s)["']""" % b"|".join(suffix[1:].encode() for suffix in SOURCE_KINDS)
 )
 
 
@@ -93,8 +72,8 @@ class Sources:
 def _kind(entry: FileEntry, headers: frozenset[str]) -> str:
     """What it is that only compilers and type checkers read; empty for other files."""
     suffix = _suffix(entry)
-    if suffix in KINDS:
-        return KINDS[suffix]
+    if suffix in SOURCE_KINDS:
+        return SOURCE_KINDS[suffix]
     if suffix in _HEADER_SUFFIXES and is_below(entry.path, headers):
         return "" if _LICENCE.match(entry.path.rpartition("/")[2]) else "header"
     return ""
@@ -151,7 +130,7 @@ class _Search:
             self.kept.setdefault(source.path + "i", f"{shown} loads it lazily")
         if is_build_script(source, data):
             return
-        said = file_reads(tree, KINDS.keys())
+        said = file_reads(tree, SOURCE_KINDS.keys())
         package = _package(self._payload, source)
         for name in said.named & self._by_name.keys():
             for entry in self._by_name[name]:
@@ -185,7 +164,8 @@ class _Search:
 def _lists_headers(said: FileReads, suffix: str) -> bool:
     """Whether a module lists headers by their suffix, and not among the sources of a project."""
     return any(
-        suffix in kinds and all(KINDS[one] != _SOURCE for one in kinds) for kinds in said.listed
+        suffix in kinds and all(SOURCE_KINDS[one] != COMPILED for one in kinds)
+        for kinds in said.listed
     )
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from layerpack.limits import RuntimeProfile
 from layerpack.manifest import FileInventory, FileRecord, Manifest
-from layerpack.payload import ASSETS
+from layerpack.payload import ASSETS, SOURCE_KINDS, is_library_name
 from layerpack.report.limit_use import LimitUse
 from layerpack.units import human_size
 
@@ -56,7 +56,6 @@ class _Switch(NamedTuple):
     concerns: Callable[[PurePosixPath], bool]
 
 
-_SOURCES = frozenset((".pyi", ".h", ".hpp", ".c", ".cpp", ".pyx", ".pxd", ".a"))
 _SWITCHES = (
     _Switch(
         "paged",
@@ -87,7 +86,13 @@ _SWITCHES = (
         "sources",
         "strip.sources: true",
         "Type stubs, headers and sources of compiled modules would go",
-        lambda path: path.suffix in _SOURCES,
+        lambda path: path.suffix in SOURCE_KINDS,
+    ),
+    _Switch(
+        "programs",
+        "strip.programs: true",
+        "Programs that nothing calls would go; this is what all in folders named bin take",
+        lambda path: "bin" in path.parts[:-1] and path.suffix not in {".py", ".pyc", ".so"},
     ),
 )
 
@@ -122,8 +127,9 @@ def _for_unzipped(manifest: Manifest, inventory: FileInventory, use: LimitUse) -
     found = [
         *_bytecode(inventory, use),
         *_switched_off(manifest, inventory, use),
+        *_duplicates(manifest, inventory, use),
         *_languages(manifest, inventory, use),
-        *_runtime_provided(manifest, use),
+        *_runtime_provided(manifest, inventory, use),
         *_required_by_others(manifest, use),
         *_assets(manifest, use),
     ]
@@ -145,9 +151,8 @@ def _bytecode(inventory: FileInventory, use: LimitUse) -> Iterator[Advice]:
 
 
 def _switched_off(manifest: Manifest, inventory: FileInventory, use: LimitUse) -> Iterator[Advice]:
-    ran = {item.name for item in manifest.passes} | {item.pass_name for item in inventory.remarks}
     for switch in _SWITCHES:
-        if switch.pass_name in ran:
+        if _ran(switch.pass_name, manifest, inventory):
             continue
         files = [file for file in inventory.files if switch.concerns(PurePosixPath(file.path))]
         if files:
@@ -160,8 +165,29 @@ def _switched_off(manifest: Manifest, inventory: FileInventory, use: LimitUse) -
             )
 
 
+def _duplicates(manifest: Manifest, inventory: FileInventory, use: LimitUse) -> Iterator[Advice]:
+    if _ran("duplicates", manifest, inventory):
+        return
+    own = {file.path for file in function_files(manifest, inventory)}
+    seen: set[str] = set()
+    copies = []
+    for file in inventory.files:
+        if is_library_name(file.path) and file.path not in own:
+            if file.sha256 in seen:
+                copies.append(file)
+            seen.add(file.sha256)
+    if copies:
+        yield Advice(
+            subject=use.subject,
+            keys=("strip.duplicates: true",),
+            text=f"Copies of the same shared library would go ({_count(copies)})",
+            bytes=_bytes(copies),
+            largest=_by_distribution(copies),
+        )
+
+
 def _languages(manifest: Manifest, inventory: FileInventory, use: LimitUse) -> Iterator[Advice]:
-    if _ran("spacy-languages", manifest):
+    if _ran("spacy-languages", manifest, inventory):
         return  # spaCy itself imports the others
     languages: dict[str, list[FileRecord]] = defaultdict(list)
     for file in inventory.files:
@@ -188,8 +214,10 @@ def _languages(manifest: Manifest, inventory: FileInventory, use: LimitUse) -> I
         )
 
 
-def _runtime_provided(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:
-    if _ran("runtime-provided", manifest):
+def _runtime_provided(
+    manifest: Manifest, inventory: FileInventory, use: LimitUse
+) -> Iterator[Advice]:
+    if _ran("runtime-provided", manifest, inventory):
         return
     try:
         provided = RuntimeProfile.load(manifest.runtime, "x86_64").distributions
@@ -225,8 +253,9 @@ def _required_by_others(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:
         )
 
 
-def _ran(name: str, manifest: Manifest) -> bool:
-    return any(item.name == name for item in manifest.passes)
+def _ran(name: str, manifest: Manifest, inventory: FileInventory) -> bool:
+    ran = (item.name for item in manifest.passes)
+    return name in ran or any(item.pass_name == name for item in inventory.remarks)
 
 
 def _assets(manifest: Manifest, use: LimitUse) -> Iterator[Advice]:

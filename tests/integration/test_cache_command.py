@@ -93,6 +93,28 @@ def test_the_cache_is_shown_pruned_and_cleared_but_not_under_a_running_build(
     assert sum(sizes) <= 1000
 
 
+@pytest.mark.exhaustive
+def test_a_command_that_fails_prunes_the_cache_too(tmp_path: Path, index: LocalIndex) -> None:
+    folder, cache = tmp_path / "project", tmp_path / "cache"
+    index.add(make_wheel(tmp_path / "w", "alpha"))
+    minimal(folder, runtime=HERE, index=index.url)
+    built = layerpack("build", "recipe.yaml", folder=folder, cache=cache)
+    assert built.code == 0, built.errors
+    minimal(folder, runtime=HERE, index=index.url, requirements=["alpha", "gone"])
+    (folder / "event.json").write_text("{}")
+    for code, *command in (
+        (5, "build", "recipe.yaml", "--locked"),
+        (5, "lock", "recipe.yaml"),
+        (2, "verify", "recipe.yaml"),
+        (2, "invoke", "build/small", "--event", "event.json"),
+    ):
+        old = cache / "choices" / f"{0:064}.json"
+        old.write_text("{}")
+        small = {"LAYERPACK_CACHE_SIZE": "0"}
+        ended = layerpack(*command, folder=folder, cache=cache, extra=small)
+        assert (ended.code, old.exists()) == (code, False), (command, ended.errors)
+
+
 def test_a_cache_that_is_removed_during_a_build_is_one_error(tmp_path: Path, project: Path) -> None:
     cache = tmp_path / "cache"
     build = held(project, cache)

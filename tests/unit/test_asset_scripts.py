@@ -233,6 +233,14 @@ def test_a_failing_script_is_told_with_its_last_lines(tmp_path: Path, cache: Cac
     assert list(cache.folder("assets").iterdir()) == []
 
 
+def test_a_script_that_fails_and_prints_nothing_is_told_in_one_line(
+    tmp_path: Path, cache: Cache
+) -> None:
+    script(tmp_path, "raise SystemExit(3)\n")
+    text = refusal(context(tmp_path, cache, "prepare: prepare.py"), BuildToolError)
+    assert text.startswith("the prepare script prepare.py failed (exit code 3)\nIt runs as ")
+
+
 def test_a_script_that_is_killed_is_told_with_the_signal(tmp_path: Path, cache: Cache) -> None:
     script(tmp_path, "import os\nos.kill(os.getpid(), 9)\n")
     text = refusal(context(tmp_path, cache, "prepare: prepare.py"), BuildToolError)

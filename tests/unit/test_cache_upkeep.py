@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from layerpack.cache import Cache
-from layerpack.cache_upkeep import prune, size_limit, stocks
-from layerpack.errors import UsageError
+from layerpack.cache_upkeep import in_use, prune, size_limit, stocks
+from layerpack.errors import ResolveError, UsageError
+from layerpack.events import Events
 from layerpack.units import keep_by_content, sha256_bytes
 
 
@@ -134,3 +135,36 @@ def test_the_limit_is_ten_gigabytes_unless_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LAYERPACK_CACHE_SIZE", "a lot")
     with pytest.raises(UsageError, match="LAYERPACK_CACHE_SIZE"):
         size_limit()
+    with pytest.raises(UsageError, match=r"^--size: "):
+        size_limit("a little")
+
+
+def test_a_use_ends_with_the_cache_within_its_limit(
+    cache: Cache, full: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAYERPACK_CACHE_SIZE", "2KB")
+    with in_use(cache, Events()) as use:
+        use.prunes = False
+    assert len(left(full)) == len(full)
+    notes: list[str] = []
+    with in_use(cache, Events(note=notes.append)):
+        assert len(left(full)) == len(full)
+    assert left(full) == ["member", "log"]
+    assert len(notes) == 1
+    monkeypatch.setenv("LAYERPACK_CACHE_SIZE", "0")
+    with pytest.raises(KeyboardInterrupt), in_use(cache, Events()):
+        raise KeyboardInterrupt
+    assert left(full) == []
+
+
+def test_the_first_error_of_a_use_is_told_where_pruning_fails_too(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr("layerpack.cache_upkeep.prune", fails)
+    with pytest.raises(ResolveError, match="first"), in_use(cache, Events()):
+        raise ResolveError("first")
+    with pytest.raises(PermissionError), in_use(cache, Events()):
+        pass

@@ -48,6 +48,7 @@ def test_what_is_no_description_is_told_as_it_is(text: str) -> None:
         (error("ModuleNotFoundError", "No module named 'alpha.x'"), "'alpha' is installed"),
         (error("OSError", "no semaphores", "multiprocessing/pool.py"), "/dev/shm"),
         (error("TypeError", "no call", "/var/runtime/awslambdaric/x.py"), "an event and a context"),
+        (error("TypeError", "app.handler is a coroutine or a generator, ..."), "a plain function"),
         # Raised by code that the handler called, or in it.
         (error("TypeError", "no", "/var/runtime/awslambdaric/x.py", *TRACE), "Fix the function"),
         (error("TypeError", "no", "/var/runtime/awslambdaric/x.py", TRACE[1]), "Fix the function"),

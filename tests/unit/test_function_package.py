@@ -55,6 +55,8 @@ def test_leftovers_of_tools_are_left_out(tmp_path: Path) -> None:
         *(".DS_Store", "Thumbs.db", ".app.py.swp", ".app.py.swo", "app.py~", "#app.py#"),
         *(".idea/workspace.xml", ".vscode/settings.json", ".hg/x", ".svn/x", ".coverage"),
         *(".gitignore", ".layerpackignore", ".gitattributes"),
+        *(".aws-sam/build/x.py", ".serverless/x.zip", ".terraform/x", "cdk.out/asset/x.py"),
+        *("deep/env311/pyvenv.cfg", "deep/env311/lib/x.py"),
         *("data/model.bin", "deep/more.py"),
     )
     (tmp_path / "src/.gitignore").write_text("")
@@ -138,6 +140,8 @@ def test_a_pattern_of_an_ignore_file_that_git_ignores_is_no_error(
         *("application_default_credentials.json", ".docker/config.json", ".kube/config"),
         *("prod.env", "credentials", "conf/credentials.json", "token.json", ".htpasswd"),
         *("secrets.yml", "secrets.yaml", "secrets.json", "secrets.toml", "credentials/.env"),
+        *("terraform.tfvars", "prod.auto.tfvars", "kubeconfig", ".dockerconfigjson", ".boto"),
+        *(".aws/config", ".Renviron", "local.settings.json", "AuthKey.p8", "office.ovpn"),
     ],
 )
 def test_a_name_like_a_secrets_is_refused(tmp_path: Path, name: str) -> None:
@@ -174,6 +178,9 @@ def test_a_secrets_content_is_refused(tmp_path: Path, name: str, text: str) -> N
         ("keys.py", f'KEY = """{PRIVATE}"""'),
         ("credentials/store.txt", "x"),
         ("credentials.py", "x"),
+        ("kubeconfig/store.txt", "x"),
+        ("variables.tfvars", "x"),
+        ("settings.json", "{}"),
         ("app.env.example", "A=b"),
     ],
 )

@@ -43,6 +43,10 @@ def message(folder: Path, text: str) -> str:
         ("requires: [numpy]", ["requirements"]),
         ("packages: [numpy]", ["requirements"]),
         ("dependencies: [numpy]", ["requirements"]),
+        ("dependancies: [numpy]", ["requirements"]),
+        ("pakages: [numpy]", ["requirements"]),
+        ("function: {source: x, varables: {A: b}}", ["'environment'"]),
+        ("function: {source: x, enviroment: {A: b}}", ["'environment'"]),
         ("python: '3.12'", ["runtime"]),
         ("arch: arm64", ["architecture"]),
         ("Architecture: arm64", ["architecture"]),
@@ -61,9 +65,18 @@ def test_an_unknown_key_is_told_with_the_nearest_by_meaning(
 ) -> None:
     text = message(tmp_path, HEAD + key + "\n")
     assert text.startswith("r.yaml:4: unknown key '")
+    assert "Did you mean" in text
     for name in names:
         assert name in text
     assert "'strip'" not in text
+
+
+@pytest.mark.parametrize("key", ["files", "filess", "modells"])
+def test_a_synonym_of_the_section_that_it_stands_in_is_no_suggestion(
+    tmp_path: Path, key: str
+) -> None:
+    text = message(tmp_path, HEAD + f"assets: [{{name: a, file: a, {key}: [b]}}]\n")
+    assert "'assets'" not in text
 
 
 def test_a_key_like_no_other_lists_those_there_are(tmp_path: Path) -> None:

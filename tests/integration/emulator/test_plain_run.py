@@ -82,7 +82,7 @@ def check(
         ("handler = 5\n", "app.handler is of type int", "function.handler"),
         ("import json as handler\n", "app.handler is of type module", "function.handler"),
         ("def handler(event): pass\n", "cannot be called with an event", "function.handler"),
-        ("async def handler(event, context): pass\n", "is a coroutine", "function.handler"),
+        ("async def handler(event, context): pass\n", "is a coroutine", "a plain function"),
     ],
     ids=[
         *("syntax", "missing", "part", "handler", "variable", "ends"),

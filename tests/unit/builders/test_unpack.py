@@ -357,6 +357,14 @@ def test_members_that_record_lacks_are_installed_as_pip_does(tmp_path: Path, cac
     assert payload_of([wheel_file(path)], cache, "python3.12").notes == laid.notes
 
 
+def test_one_member_that_record_lacks_is_told_alone(tmp_path: Path, cache: Cache) -> None:
+    path = make_wheel(tmp_path, "alpha")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("alpha/extra.py", "")
+    (note,) = payload_of([wheel_file(path)], cache, "python3.12").notes
+    assert "lacks 1 of its files (alpha/extra.py); it is installed" in note
+
+
 def test_files_that_record_lists_may_be_missing(tmp_path: Path, cache: Cache) -> None:
     path = make_wheel(tmp_path, "alpha")
     _change_record(path, lambda text: f"alpha/gone.py,sha256=abc,3\n/alpha/odd.py\n{text}")

@@ -8,7 +8,7 @@ from layerpack.report.model import size_report
 
 from .builds import Build, build, file, remark, too_large
 
-ON = ("symbols", "tests", "docs", "sources", "paged")
+ON = ("symbols", "tests", "docs", "sources", "programs", "duplicates", "paged")
 
 
 def _advice(built: Build) -> dict[str, Advice]:
@@ -138,3 +138,27 @@ def test_code_that_is_stored_as_it_is_could_be_compressed() -> None:
     assert plain["native.store: paged"].bytes == 5000
     assert "stored compressed" in plain["native.store: paged"].text
     assert "native.store: paged" not in _advice(_over(library, asset))
+
+
+def test_programs_and_sources_of_every_kind_could_go() -> None:
+    program = file("python/a/bin/tool", 5000, 900, "a", "demo-a")
+    script = file("python/a/bin/tool.py", 70, 9, "a", "demo-a")
+    kernel = file("python/a/kernel.cu", 300, 90, "a", "demo-a")
+    advice = _advice(_over(program, script, kernel, passes=()))
+    assert advice["strip.programs: true"].bytes == 5000
+    assert advice["strip.sources: true"].bytes == 300
+    assert list(_advice(_over(program, script, kernel))) == ["requirements"]
+
+
+def test_copies_of_a_library_could_go() -> None:
+    first = file("python/a/liba.so", 5000, 900, "a", "demo-a")
+    copies = [
+        replace(first, path=path, layer=layer)
+        for path, layer in (("python/a/liba.so.1", "demo-a"), ("app/liba.so", "function"))
+    ]
+    other = file("python/b/liba.so", 5000, 900, "b", "demo-a")
+    advice = _advice(_over(first, *copies, other, passes=()))
+    # The function's own files are in no pass.
+    assert advice["strip.duplicates: true"].bytes == 5000
+    assert "strip.duplicates: true" not in _advice(_over(first, *copies, other))
+    assert "strip.duplicates: true" not in _advice(_over(first, other, passes=()))
