@@ -73,6 +73,12 @@ _Noreturn void lp_die(const char *path, const char *what, const char *advice)
     longjmp(refused, 1);
 }
 
+_Noreturn void lp_die_without(const char *path, enum lp_what what, long result)
+{
+    (void)result;
+    lp_die(path, what == LP_CODE ? "code" : "data", "");
+}
+
 static void release(void)
 {
     /* Frames that were left by longjmp, here and on the context's stack. */

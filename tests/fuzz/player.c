@@ -184,7 +184,12 @@ static void interrupt(int thread, int number, int flags, char **found, int count
     begin(&threads[thread], &work);
     pthread_kill(threads[thread].id, number);
     wait_for(&threads[thread]);
-    while (!handled) usleep(100);
+    /* The kernel keeps one signal of a kind for a thread: sent while it is about to tell of a missing
+     * page, SIGSEGV is lost. */
+    for (int i = 1; !handled; i++) {
+        usleep(100);
+        if (number == SIGSEGV && i % 10000 == 0) pthread_kill(threads[thread].id, number);
+    }
     sigaction(number, &before, NULL);
     answer("interrupted", work.sum * 31 + handlers_work.sum);
 }

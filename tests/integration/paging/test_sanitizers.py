@@ -39,6 +39,8 @@ _IMPOSSIBLE: Final = {
     "test_pager.py::test_a_full_address_space_has_room_for_code",
     "test_pager.py::test_no_room_at_all_is_said_so",
     "test_guards.py::test_a_fork_while_the_reserve_is_let_go",
+    "test_data.py::test_a_full_address_space_has_room_for_data",
+    "test_limits.py::test_a_limit_on_data_leaves_room_for_code",
     # They come between a program and libc, and answer signal functions and dl_iterate_phdr first.
     "test_names.py::test_functions_of_other_libraries_are_left_alone",
     "test_loader_lock.py::test_no_thread_takes_the_loaders_lock_while_a_fault_asks_the_loader",
