@@ -159,7 +159,7 @@ def test_work_is_shared_by_processes_and_told(
 ) -> None:
     monkeypatch.setattr(paged_jobs, "_WORTH_PROCESSES", 0)
     libraries = {
-        f"alpha/{n}.so": compiled(tmp_path / "build" / f"{n}.so", many_functions(20 + n))
+        f"alpha/{n}.so": compiled(tmp_path / "build" / f"{n}.so", many_functions(30 + n))
         for n in range(3)
     }
     seen: list[tuple[int, int]] = []
