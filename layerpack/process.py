@@ -290,8 +290,8 @@ def _watch(process: subprocess.Popen[bytes], ended: int) -> None:
 
 def _read(streams: Mapping[int, Lines], ended: int, end: float | None) -> None:
     """Read until the streams end. What left the program's session may hold them for ever: when
-    the program has ended, what is there is read, and no more is waited for. Raises TimeoutError
-    when it still runs at `end` on the monotonic clock."""
+    the program has ended, what it has printed is read, and no more is waited for. Raises
+    TimeoutError when it still runs at `end` on the monotonic clock."""
     left = dict.fromkeys(streams, _PIPE)
     with selectors.DefaultSelector() as selector:
         selector.register(ended, selectors.EVENT_READ)

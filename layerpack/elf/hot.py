@@ -27,7 +27,7 @@ def gathered(ranges: tuple[Range, ...], hot: tuple[int, ...]) -> tuple[int, ...]
 def mapped(
     ranges: tuple[Range, ...], hot: tuple[int, ...]
 ) -> tuple[tuple[Range, ...], tuple[int, ...]]:
-    """Leave the touched pages out of the ranges, as far as segments suffice: what is left of the
+    """Leave the touched pages out of the ranges, as far as segments suffice: the rest of the
     ranges, and the other touched pages, by their numbers in these."""
     runs = _runs(ranges, hot, _GAP_MAPPED)
     touched = set(hot)

@@ -16,8 +16,8 @@ _PROC: Final = Path("/proc")
 # Between two looks: a process that allocates as fast as it can gets some 100 MB further.
 _SECONDS: Final = 0.02
 # Lines of smaps (proc(5)), and in it a mapping of memory that processes share, with its share: an
-# anonymous one, memfd_create(2)'s, System V's, and POSIX's. Files in /tmp, on Lambda on a disk, are
-# in memory where a sandbox has a file system in memory there.
+# anonymous one, memfd_create(2)'s, System V's, and POSIX's. Not files in /tmp, which the kernel
+# counts as shared memory where /tmp is a tmpfs: on Lambda they are on a disk.
 _SIZE: Final = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 _SHARED: Final = re.compile(
     r"^[0-9a-f]+-[0-9a-f]+ .* (?:/dev/zero|/memfd:|/SYSV|/dev/shm/|\[anon_shmem).*\n"
